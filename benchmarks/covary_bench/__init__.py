@@ -1,0 +1,1 @@
+"""covary's benchmarks: what is measured, how, and the scripts that made the committed results."""

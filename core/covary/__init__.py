@@ -1,0 +1,189 @@
+"""Image segmentation without a segmentation network: pixels that co-vary belong together.
+
+Make variants of one image that keep its structure and change its appearance, stack them into the
+style summary tensor, cluster its pixels, and let a foreground rule choose clusters::
+
+    import covary
+
+    pipe = covary.Pipeline("stylegan2", "lab", ("lloyd", {"k": 4}), "corner")
+    seg = pipe(seed=7)
+    seg.save("out/7")
+
+Importing this package loads no torch; names that need it load it when first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._hooks import API_VERSION, hookimpl
+    from ._registry import checkpoint_path, components, create, preset_names, problems
+    from .catalogue import Catalogue, Checkpoint, Component, Preset, read_catalogue
+    from .context import RunContext
+    from .errors import (
+        AmbiguousNameError,
+        CheckpointError,
+        CovaryError,
+        IncompatibleApiError,
+        InputError,
+        MemoryBudgetError,
+        MissingPackageError,
+        OutputError,
+        ParamsError,
+        PluginError,
+        UnknownNameError,
+    )
+    from .images import read_image, write_png
+    from .interfaces import (
+        Clusterer,
+        Configurable,
+        Detector,
+        FeatureSpace,
+        ForegroundRule,
+        Params,
+        SupportsInitialCenters,
+        SupportsMemoryEstimate,
+        SupportsPredict,
+        SupportsRegions,
+        SupportsSize,
+        VariantSource,
+    )
+    from .pipeline import Pipeline
+    from .plan import Plan
+    from .recipe import Recipe, Spec
+    from .segmentation import Region, Segmentation
+    from .summary import StyleSummary, SummaryBuilder
+    from .types import (
+        Box,
+        ClusterMap,
+        Detection,
+        Foreground,
+        Query,
+        VariantBatch,
+        Variants,
+        check_image,
+    )
+
+__version__ = "0.1.0"
+
+_MODULES = {
+    "_hooks": ("API_VERSION", "hookimpl"),
+    "_registry": ("checkpoint_path", "components", "create", "preset_names", "problems"),
+    "catalogue": ("Catalogue", "Checkpoint", "Component", "Preset", "read_catalogue"),
+    "context": ("RunContext",),
+    "errors": (
+        "AmbiguousNameError",
+        "CheckpointError",
+        "CovaryError",
+        "IncompatibleApiError",
+        "InputError",
+        "MemoryBudgetError",
+        "MissingPackageError",
+        "OutputError",
+        "ParamsError",
+        "PluginError",
+        "UnknownNameError",
+    ),
+    "images": ("read_image", "write_png"),
+    "interfaces": (
+        "Clusterer",
+        "Configurable",
+        "Detector",
+        "FeatureSpace",
+        "ForegroundRule",
+        "Params",
+        "SupportsInitialCenters",
+        "SupportsMemoryEstimate",
+        "SupportsPredict",
+        "SupportsRegions",
+        "SupportsSize",
+        "VariantSource",
+    ),
+    "pipeline": ("Pipeline",),
+    "plan": ("Plan",),
+    "recipe": ("Recipe", "Spec"),
+    "segmentation": ("Region", "Segmentation"),
+    "summary": ("StyleSummary", "SummaryBuilder"),
+    "types": (
+        "Box",
+        "ClusterMap",
+        "Detection",
+        "Foreground",
+        "Query",
+        "VariantBatch",
+        "Variants",
+        "check_image",
+    ),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = [
+    "API_VERSION",
+    "AmbiguousNameError",
+    "Box",
+    "Catalogue",
+    "Checkpoint",
+    "CheckpointError",
+    "ClusterMap",
+    "Clusterer",
+    "Component",
+    "Configurable",
+    "CovaryError",
+    "Detection",
+    "Detector",
+    "FeatureSpace",
+    "Foreground",
+    "ForegroundRule",
+    "IncompatibleApiError",
+    "InputError",
+    "MemoryBudgetError",
+    "MissingPackageError",
+    "OutputError",
+    "Params",
+    "ParamsError",
+    "Pipeline",
+    "Plan",
+    "PluginError",
+    "Preset",
+    "Query",
+    "Recipe",
+    "Region",
+    "RunContext",
+    "Segmentation",
+    "Spec",
+    "StyleSummary",
+    "SummaryBuilder",
+    "SupportsInitialCenters",
+    "SupportsMemoryEstimate",
+    "SupportsPredict",
+    "SupportsRegions",
+    "SupportsSize",
+    "UnknownNameError",
+    "VariantBatch",
+    "VariantSource",
+    "Variants",
+    "check_image",
+    "checkpoint_path",
+    "components",
+    "create",
+    "hookimpl",
+    "preset_names",
+    "problems",
+    "read_catalogue",
+    "read_image",
+    "write_png",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'covary' has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,523 @@
+"""Discovery: walks the plugins one at a time, and keeps what they offer.
+
+A plugin that fails becomes a :class:`Problem` and everything else works. Two plugins of one
+namespace: neither loads. pluggy's own loader stops at the first failure, so it is used only to
+validate and to call.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import pluggy
+
+from ._hooks import API_VERSION, GROUP, Hooks
+from .catalogue import (
+    KINDS,
+    CatalogueEntry,
+    Checkpoint,
+    Component,
+    KnownPlugin,
+    Preset,
+    read_catalogue,
+)
+from .errors import (
+    AmbiguousNameError,
+    CheckpointError,
+    IncompatibleApiError,
+    InputError,
+    MissingPackageError,
+    PluginError,
+    UnknownNameError,
+    did_you_mean,
+)
+from .interfaces import Configurable
+
+__all__ = [
+    "BUILTIN",
+    "Origin",
+    "Problem",
+    "Registered",
+    "Registry",
+    "Shelved",
+    "checkpoint_path",
+    "components",
+    "create",
+    "find",
+    "preset_names",
+    "problems",
+    "registry",
+    "user_registry",
+]
+
+BUILTIN = "covary"
+"""The built-ins' namespace; no other distribution may claim it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who offered an entry."""
+
+    namespace: str
+    distribution: str
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that was met while scanning, and what to do about it."""
+
+    namespace: str
+    distribution: str
+    what: str
+    fix: str
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A component together with who offers it."""
+
+    component: Component
+    origin: Origin
+    preferred: bool = True
+    """Whether the short name alone means this component."""
+
+    @property
+    def id(self) -> str:
+        """Canonical id ``namespace/name``."""
+        return f"{self.origin.namespace}/{self.component.name}"
+
+    @property
+    def name(self) -> str:
+        """Short name."""
+        return self.component.name
+
+    @property
+    def kind(self) -> str:
+        """Which interface it implements."""
+        return self.component.kind
+
+    def missing(self) -> tuple[str, ...]:
+        """Modules it needs that are not installed; looks without importing them."""
+        return tuple(name for name in self.component.requires if not _installed(name))
+
+    def install_command(self) -> str:
+        """The command that installs what it needs."""
+        extra = f"[{self.component.extra}]" if self.component.extra else ""
+        if extra or not self.missing():
+            return f"pip install '{self.origin.distribution}{extra}'"
+        return f"pip install {' '.join(self.missing())}"
+
+    def incompatible(self) -> str:
+        """Why its plugin API does not fit, or an empty string."""
+        theirs = tuple(map(int, self.component.api.split(".")))
+        ours = tuple(map(int, API_VERSION.split(".")))
+        if theirs[0] == ours[0] and theirs[1] <= ours[1]:
+            return ""
+        return f"{self.id} is written for plugin API {self.component.api}, this is {API_VERSION}"
+
+    def load(self) -> type[Configurable]:
+        """The component's class; imports its module, not the packages it needs at run time.
+
+        Raises:
+            IncompatibleApiError: another major, or a newer minor, of the plugin API.
+            PluginError: the module does not import, or holds no such component.
+        """
+        if reason := self.incompatible():
+            fix = f"upgrade covary or {self.origin.distribution} so that they meet"
+            raise IncompatibleApiError(reason, fix=fix)
+        module_name, class_name = self.component.target.split(":")
+        try:
+            found = getattr(import_module(module_name), class_name)
+        except (Exception, SystemExit) as error:
+            if _raising():
+                raise
+            raise PluginError(
+                f"{self.id} cannot be imported from {self.component.target}",
+                got=_describe(error),
+                fix=f"report it to the authors of {self.origin.distribution}; "
+                "COVARY_RAISE=1 shows the traceback",
+            ) from error
+        expected = _interface(self.kind)
+        if not (isinstance(found, type) and issubclass(found, expected)):
+            raise PluginError(
+                f"{self.id} ({self.component.target})",
+                expected=f"a subclass of covary.{expected.__name__}",
+                got=repr(found),
+                fix=f"report it to the authors of {self.origin.distribution}",
+            )
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Shelved:
+    """A checkpoint or preset with who offers it; ``shadowed`` by one of higher precedence."""
+
+    entry: Checkpoint | Preset
+    origin: Origin
+    shadowed: bool = False
+
+
+@dataclass(slots=True)
+class Registry:
+    """Everything that was found."""
+
+    components: tuple[Registered, ...] = ()
+    checkpoints: tuple[Shelved, ...] = ()
+    presets: tuple[Shelved, ...] = ()
+    known_plugins: tuple[KnownPlugin, ...] = ()
+    problems: list[Problem] = field(default_factory=list)
+
+    @classmethod
+    def discover(cls) -> Registry:
+        """Scan the entry points and the user's catalogue, as the environment variables say."""
+        found = cls()
+        offered: list[tuple[Origin, CatalogueEntry]] = []
+        for point in _allowed(_unclaimed(found.problems)):
+            with _trace(f"plugin {point.name}"):
+                offered += [(_origin(point), entry) for entry in _ask(point, found.problems)]
+        registered = [Registered(e, o) for o, e in offered if isinstance(e, Component)]
+        found.components = _with_preference(registered)
+        shelf = _from_user(found.problems) + offered
+        found.checkpoints = _shelve(shelf, Checkpoint)
+        found.presets = _shelve(shelf, Preset)
+        found.known_plugins = tuple(e for _, e in offered if isinstance(e, KnownPlugin))
+        return found
+
+    def find(self, name: str, kind: str | None = None) -> Registered:
+        """The component of that short name or canonical id.
+
+        Raises:
+            UnknownNameError: none; the message suggests the closest, or how to install it.
+            AmbiguousNameError: several, and none of them built in.
+        """
+        pool = [c for c in self.components if kind in (None, c.kind)]
+        matches = [c for c in pool if name in (c.id, c.name)]
+        what = f"{kind or 'component'} {name!r}"
+        if not matches:
+            known = [c.name for c in pool] + [c.id for c in pool if c.origin.namespace != BUILTIN]
+            raise UnknownNameError(f"there is no {what}", fix=self._hint(name, kind, known))
+        chosen = [c for c in matches if c.origin.namespace == BUILTIN] or matches
+        if len(chosen) > 1:
+            ids = ", ".join(sorted(f"{c.id} ({c.kind})" for c in chosen))
+            raise AmbiguousNameError(f"{what} is ambiguous", got=ids, fix="give the full id and kind")
+        return chosen[0]
+
+    def preset(self, name: str) -> Preset:
+        """The preset of that name with the highest precedence.
+
+        Raises:
+            UnknownNameError: none of that name.
+        """
+        entry = _from_shelf(self.presets, name, "preset")
+        assert isinstance(entry, Preset)  # noqa: S101  (for the type checker)
+        return entry
+
+    def checkpoint(self, name: str) -> Checkpoint:
+        """The catalogue's entry for a checkpoint.
+
+        Raises:
+            UnknownNameError: none of that name.
+        """
+        entry = _from_shelf(self.checkpoints, name, "checkpoint")
+        assert isinstance(entry, Checkpoint)  # noqa: S101  (for the type checker)
+        return entry
+
+    def _hint(self, name: str, kind: str | None, known: list[str]) -> str:
+        elsewhere = [c for c in self.components if name in (c.id, c.name)]
+        if elsewhere:
+            return f"{name!r} is a {elsewhere[0].kind}, not a {kind}"
+        for plugin in self.known_plugins:
+            short = name.removeprefix(f"{plugin.namespace}/")
+            if short in plugin.provides or name.startswith(f"{plugin.namespace}/"):
+                return f"`pip install {plugin.distribution}` provides it"
+        return did_you_mean(name, known)
+
+
+@cache
+def registry() -> Registry:
+    """The process's registry, discovered once; ``registry.cache_clear()`` forgets it."""
+    return Registry.discover()
+
+
+def components(kind: str | None = None) -> tuple[Registered, ...]:
+    """All registered components, of one kind or of every kind, built-ins first.
+
+    Raises:
+        UnknownNameError: ``kind`` is not one of the kinds.
+    """
+    if kind is not None and kind not in KINDS:
+        raise UnknownNameError(f"there is no kind {kind!r}", fix=did_you_mean(kind, KINDS))
+    return tuple(c for c in registry().components if kind in (None, c.kind))
+
+
+def problems() -> tuple[Problem, ...]:
+    """What went wrong while the plugins were scanned; empty when all is well."""
+    return tuple(registry().problems)
+
+
+def preset_names() -> tuple[str, ...]:
+    """Names for ``Pipeline.preset``."""
+    return tuple(shelved.entry.name for shelved in registry().presets if not shelved.shadowed)
+
+
+def find(name: str, kind: str | None = None) -> Registered:
+    """The registered component of that name; see :meth:`Registry.find`."""
+    return registry().find(name, kind)
+
+
+def create(name: str, kind: str | None = None, **params: Any) -> Any:
+    """A component by registered name: ``covary.create("lloyd", k=3)``.
+
+    Args:
+        name: short name or ``namespace/name``.
+        kind: needed only where one name stands for several kinds.
+        **params: the component's parameters.
+
+    Raises:
+        UnknownNameError: no such component; AmbiguousNameError: several.
+        ParamsError: unknown or unfit parameters.
+        MissingPackageError: its packages are not installed; says which command installs them.
+        IncompatibleApiError, PluginError: the plugin does not fit or does not import.
+    """
+    entry = find(name, kind)
+    component_class = entry.load()
+    if missing := entry.missing():
+        raise MissingPackageError(
+            f"{entry.id} needs {', '.join(missing)}", fix=f"run: {entry.install_command()}"
+        )
+    component = component_class(**params)
+    component.id = entry.id
+    return component
+
+
+def checkpoint_path(checkpoint: str | os.PathLike[str]) -> Path:
+    """Where a checkpoint is on this machine; downloads nothing.
+
+    Args:
+        checkpoint: a path, or a name in the catalogue.
+
+    Raises:
+        CheckpointError: no such file, or a known checkpoint that has not been put here.
+        UnknownNameError: neither a file nor a name in the catalogue.
+    """
+    given = Path(checkpoint).expanduser()
+    if given.is_file():
+        return given
+    if given.suffix or len(given.parts) > 1:
+        raise CheckpointError(
+            f"checkpoint {given}",
+            expected="an existing file",
+            got="a folder" if given.is_dir() else "no such file",
+            fix="check the path, or give a name that `covary list checkpoints` shows",
+        )
+    entry = registry().checkpoint(str(checkpoint))
+    path = _shipped_or_cached(entry)
+    if path.is_file():
+        return path
+    raise CheckpointError(
+        f"checkpoint {entry.name!r} is not on this machine",
+        expected=str(path),
+        got="no such file",
+        fix=f"nothing is downloaded unasked: read its licence ({entry.weights_license}), get it "
+        f"from {entry.url}, and give its path as the parameter `checkpoint`",
+    )
+
+
+def user_registry() -> Path:
+    """The user's own catalogue: ``$COVARY_REGISTRY``, else in the platform's config folder."""
+    given = os.environ.get("COVARY_REGISTRY")
+    return Path(given) if given else Path(platformdirs.user_config_dir("covary")) / "registry.toml"
+
+
+def _shipped_or_cached(entry: Checkpoint) -> Path:
+    from importlib.resources import files
+
+    if entry.file:
+        package, _, inner = entry.file.partition(":")
+        return Path(str(files(package))) / inner
+    filename = entry.url.rsplit("/", 1)[-1] or entry.name
+    return Path(platformdirs.user_cache_dir("covary")) / "checkpoints" / filename
+
+
+def _unclaimed(found: list[Problem]) -> list[EntryPoint]:
+    """The entry points whose namespace exactly one distribution claims, built-ins first."""
+    claims: dict[str, dict[str, EntryPoint]] = defaultdict(dict)
+    for point in entry_points(group=GROUP):
+        # The same distribution can be seen twice, e.g. an editable install beside its source.
+        claims[point.name][_origin(point).distribution] = point
+    good = []
+    for namespace, claimants in claims.items():
+        names = sorted(claimants)
+        if namespace == BUILTIN:
+            for other in [name for name in names if name != "covary"]:
+                what = f"claims the namespace {BUILTIN!r}, which is reserved"
+                found.append(Problem(namespace, other, what, f"uninstall {other}, or rename its entry point"))
+            names = [name for name in names if name == "covary"]
+        if len(names) == 1:
+            good.append(claimants[names[0]])
+        elif names:
+            what = f"{' and '.join(names)} both claim the namespace {namespace!r}; neither is loaded"
+            found.append(Problem(namespace, ", ".join(names), what, "uninstall one of them"))
+    return sorted(good, key=lambda point: (point.name != BUILTIN, point.name))
+
+
+def _allowed(points: Iterable[EntryPoint]) -> Iterator[EntryPoint]:
+    """The entry points that COVARY_PLUGINS and COVARY_DISABLE leave."""
+    only = os.environ.get("COVARY_PLUGINS")
+    allow = None if only is None else {*_split(only), BUILTIN}
+    deny = set(_split(os.environ.get("COVARY_DISABLE", "")))
+    for point in points:
+        if (allow is None or point.name in allow) and point.name not in deny:
+            yield point
+
+
+def _ask(point: EntryPoint, found: list[Problem]) -> list[CatalogueEntry]:
+    """What one plugin offers; anything wrong with it becomes a problem, and nothing is kept."""
+    origin = _origin(point)
+
+    def problem(what: str, fix: str) -> list[CatalogueEntry]:
+        found.append(Problem(origin.namespace, origin.distribution, what, fix))
+        return []
+
+    report = f"report it to the authors of {origin.distribution}, or uninstall it"
+    manager = pluggy.PluginManager("covary")
+    manager.add_hookspecs(Hooks)
+    try:
+        manager.register(point.load(), name=point.name)
+        manager.check_pending()
+        answers = manager.hook.covary_components()
+        if not answers:
+            hint = "define covary_components() in it and decorate it with @covary.hookimpl"
+            return problem(f"{point.value} implements no hook of covary", hint)
+        entries = list(answers[0])
+    except (Exception, SystemExit) as error:
+        if _raising():
+            raise
+        return problem(f"{point.value} fails while it is loaded: {_describe(error)}", report)
+    strangers = [e for e in entries if not isinstance(e, CatalogueEntry)]
+    if strangers:
+        what = f"covary_components() gave {strangers[0]!r}, expected covary.Component entries"
+        return problem(what, report)
+    keys = [(getattr(e, "kind", type(e).__name__), getattr(e, "name", None)) for e in entries]
+    twice = {key for key in keys if key[1] is not None and keys.count(key) > 1}
+    if twice:
+        kind, name = sorted(twice)[0]
+        return problem(f"it offers the {kind} {name!r} twice", report)
+    for entry in entries:
+        if isinstance(entry, Component) and (reason := Registered(entry, origin).incompatible()):
+            problem(reason, f"upgrade covary or {origin.distribution} so that they meet")
+    return entries
+
+
+def _from_user(found: list[Problem]) -> list[tuple[Origin, CatalogueEntry]]:
+    """Checkpoints and presets of the user's own file; components there are refused."""
+    path = user_registry()
+    origin = Origin("user", str(path))
+    if not path.exists():
+        if "COVARY_REGISTRY" in os.environ:
+            found.append(Problem("user", str(path), "no such file", "correct COVARY_REGISTRY"))
+        return []
+    try:
+        catalogue = read_catalogue(path)
+    except InputError as error:
+        found.append(Problem("user", str(path), str(error), "correct the file"))
+        return []
+    if catalogue.component:
+        what = "a user's catalogue may not add components; they were left out"
+        found.append(Problem("user", str(path), what, "register them through a plugin"))
+    return [(origin, entry) for entry in (*catalogue.checkpoint, *catalogue.preset)]
+
+
+def _shelve(offered: list[tuple[Origin, CatalogueEntry]], kind: type) -> tuple[Shelved, ...]:
+    """Entries of a kind by name; of equal names the user's wins, then a plugin's."""
+    rank = {"user": 0, BUILTIN: 2}
+    mine = [(origin, entry) for origin, entry in offered if isinstance(entry, kind)]
+    mine.sort(key=lambda pair: rank.get(pair[0].namespace, 1))
+    seen: set[str] = set()
+    shelf = []
+    for origin, entry in mine:
+        shelf.append(Shelved(entry, origin, shadowed=entry.name in seen))  # type: ignore[arg-type,union-attr]
+        seen.add(entry.name)  # type: ignore[union-attr]
+    return tuple(shelf)
+
+
+def _from_shelf(shelf: tuple[Shelved, ...], name: str, what: str) -> Checkpoint | Preset:
+    for shelved in shelf:
+        if shelved.entry.name == name and not shelved.shadowed:
+            return shelved.entry
+    known = [shelved.entry.name for shelved in shelf]
+    raise UnknownNameError(f"there is no {what} {name!r}", fix=did_you_mean(name, known))
+
+
+def _with_preference(found: list[Registered]) -> tuple[Registered, ...]:
+    """Mark which components their short names mean: the built-in, else the only one."""
+    sharing: dict[tuple[str, str], list[Registered]] = defaultdict(list)
+    for entry in found:
+        sharing[entry.kind, entry.name].append(entry)
+
+    def preferred(entry: Registered) -> bool:
+        group = sharing[entry.kind, entry.name]
+        return len(group) == 1 or entry.origin.namespace == BUILTIN
+
+    return tuple(Registered(e.component, e.origin, preferred(e)) for e in found)
+
+
+def _interface(kind: str) -> type[Configurable]:
+    from . import interfaces
+
+    return {
+        "source": interfaces.VariantSource,
+        "features": interfaces.FeatureSpace,
+        "clusterer": interfaces.Clusterer,
+        "foreground": interfaces.ForegroundRule,
+        "detector": interfaces.Detector,
+    }[kind]
+
+
+def _origin(point: EntryPoint) -> Origin:
+    if point.dist is None:
+        return Origin(point.name, "unknown distribution")
+    return Origin(point.name, point.dist.name, point.dist.version)
+
+
+def _installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _describe(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".rstrip(": ")
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _raising() -> bool:
+    return os.environ.get("COVARY_RAISE", "") not in ("", "0")
+
+
+@contextmanager
+def _trace(what: str) -> Iterator[None]:
+    """Say on stderr how long ``what`` took, where COVARY_TRACE is set."""
+    start = time.perf_counter()
+    yield
+    if os.environ.get("COVARY_TRACE", "") not in ("", "0"):
+        milliseconds = 1000 * (time.perf_counter() - start)
+        print(f"covary: {what} in {milliseconds:.1f} ms", file=sys.stderr)

@@ -1,0 +1,253 @@
+"""What a plugin implements: one abstract class per kind, Protocols for optional abilities.
+
+Nothing here imports torch, so a component's module that follows suit (torch inside its methods,
+or in a private module beside it) can be listed and inspected at no cost.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from .errors import ParamsError, did_you_mean
+
+if TYPE_CHECKING:
+    import torch
+
+    from .context import RunContext
+    from .types import (
+        Box,
+        ClusterMap,
+        Detection,
+        Foreground,
+        Query,
+        StyleSummary,
+        VariantBatch,
+        Variants,
+    )
+
+__all__ = [
+    "Clusterer",
+    "Configurable",
+    "Detector",
+    "Determinism",
+    "FeatureSpace",
+    "ForegroundRule",
+    "Params",
+    "SupportsInitialCenters",
+    "SupportsMemoryEstimate",
+    "SupportsPredict",
+    "SupportsRegions",
+    "SupportsSize",
+    "VariantSource",
+]
+
+Determinism = Literal["bitwise", "numeric", "none"]
+"""How far two runs with the same seed, device and versions agree.
+
+``bitwise``: identical tensors. ``numeric``: equal up to rounding. ``none``: may differ freely.
+"""
+
+
+class Params(BaseModel):
+    """Base of every component's parameters: frozen, unknown names refused.
+
+    A component nests its own subclass named ``Params``; ``Field(description=...)`` is the only
+    place where a parameter is documented, and ``covary show`` prints it from there.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=False)
+
+
+class Configurable:
+    """Base of all components: validated parameters, an id, and nothing else.
+
+    Constructing one is cheap and touches no device or file; weights load when a source opens.
+
+    Args:
+        **params: fields of the class's own ``Params``.
+
+    Raises:
+        ParamsError: an unknown field (with a suggestion) or a value outside its range.
+    """
+
+    class Params(Params):
+        """No parameters."""
+
+    id: str = ""
+    """Canonical id ``namespace/name``; the registry sets it on the components it creates."""
+
+    determinism: ClassVar[Determinism] = "bitwise"
+
+    params: Params
+
+    def __init__(self, **params: Any) -> None:
+        try:
+            self.params = type(self).Params(**params)
+        except ValidationError as error:
+            raise _params_error(type(self), error) from None
+
+    def __repr__(self) -> str:
+        given = ", ".join(f"{name}={value!r}" for name, value in self.params)
+        return f"{type(self).__name__}({given})"
+
+
+class VariantSource(Configurable, ABC):
+    """Gives an image X_0 and n variants of it that keep its structure (paper Sec. 3.1)."""
+
+    accepts: ClassVar[frozenset[str]] = frozenset({"seed"})
+    """Kinds of query that :meth:`open` understands: ``"seed"``, ``"files"`` or both."""
+
+    @abstractmethod
+    def open(self, query: Query, ctx: RunContext) -> Variants:
+        """Open one query.
+
+        Args:
+            query: a seed, or one or more paths; its kind is in ``accepts``.
+            ctx: device, generator, memory budget. Style latents are drawn from
+                ``ctx.generator()`` so that a run is repeatable.
+
+        Returns:
+            The image X_0 and a lazy iterator over its variants in batches. Nothing beyond one
+            batch of variants is held at a time.
+
+        Raises:
+            InputError: the query does not exist or does not fit.
+            CheckpointError: weights are missing or damaged.
+        """
+
+
+class FeatureSpace(Configurable, ABC):
+    """Turns a batch of variants into per-pixel features (the paper uses RGB and CIE LAB)."""
+
+    channels: ClassVar[int] = 3
+    """C, features per pixel and variant."""
+
+    dtype: ClassVar[Literal["uint8", "float16", "float32"]] = "float16"
+    """How the style summary stores these features."""
+
+    @abstractmethod
+    def encode(self, batch: VariantBatch) -> torch.Tensor:
+        """Features (B, C, H, W) of ``batch`` in this space's ``dtype``, on the batch's device."""
+
+
+class Clusterer(Configurable, ABC):
+    """Groups the pixels of a style summary (paper Sec. 3.2: k-means)."""
+
+    @abstractmethod
+    def fit(self, summary: StyleSummary, ctx: RunContext | None = None) -> ClusterMap:
+        """Cluster the N = H*W pixels of ``summary``.
+
+        Args:
+            summary: N pixels with D features; read it through ``rows`` in chunks, and leave it
+                unchanged.
+            ctx: where and with which seed to run; None means a default context on the summary's
+                device.
+
+        Returns:
+            Labels, centres and inertia with canonical ids (use ``ClusterMap.from_labels``).
+
+        Raises:
+            InputError: more clusters than distinct pixels, or values that are not finite.
+        """
+
+
+class ForegroundRule(Configurable, ABC):
+    """Decides which clusters are the content of the image (paper Sec. 3.2)."""
+
+    @abstractmethod
+    def select(
+        self, clusters: ClusterMap, image: torch.Tensor, ctx: RunContext | None = None
+    ) -> Foreground:
+        """Choose the foreground clusters.
+
+        Args:
+            clusters: labels (H, W) with K clusters.
+            image: X_0, uint8 (3, H, W).
+            ctx: as for a clusterer.
+
+        Returns:
+            The chosen clusters and the mask, or "none found" with the reason
+            (use ``Foreground.from_clusters``).
+        """
+
+
+class Detector(Configurable, ABC):
+    """Finds the boxes inside which the pipeline runs (paper Sec. 3.3)."""
+
+    @abstractmethod
+    def detect(self, image: torch.Tensor, ctx: RunContext | None = None) -> Sequence[Detection]:
+        """Boxes with labels and scores found in ``image``, uint8 (3, H, W); may be empty."""
+
+
+@runtime_checkable
+class SupportsInitialCenters(Protocol):
+    """A clusterer that can start from given centres, so that backends can be compared."""
+
+    def fit_from(
+        self, summary: StyleSummary, centers: torch.Tensor, ctx: RunContext | None = None
+    ) -> ClusterMap:
+        """As ``fit``, from ``centers`` float32 (K, D) instead of its own initialisation."""
+
+
+@runtime_checkable
+class SupportsPredict(Protocol):
+    """A clusterer that can label the pixels of another summary with existing centres."""
+
+    def predict(
+        self, summary: StyleSummary, centers: torch.Tensor, ctx: RunContext | None = None
+    ) -> torch.Tensor:
+        """Labels int32 (H, W) of the nearest of ``centers`` float32 (K, D)."""
+
+
+@runtime_checkable
+class SupportsRegions(Protocol):
+    """A foreground rule that works inside boxes: the pipeline clusters each box on its own."""
+
+    def regions(self, image: torch.Tensor, ctx: RunContext | None = None) -> Sequence[Box]:
+        """Boxes of ``image`` to work in; empty means that there is nothing to segment."""
+
+
+@runtime_checkable
+class SupportsSize(Protocol):
+    """A source that knows the size of its images before opening a query."""
+
+    def size(self) -> tuple[int, int]:
+        """(H, W) in pixels."""
+
+
+@runtime_checkable
+class SupportsMemoryEstimate(Protocol):
+    """A component that can say how much memory it will need, for ``Pipeline.plan``."""
+
+    def memory(self, size: tuple[int, int], features: int) -> int:
+        """Peak bytes beyond the style summary, for images (H, W) and D = C*n features a pixel."""
+
+
+def _params_error(owner: type, error: ValidationError) -> ParamsError:
+    """The first complaint of pydantic in covary's wording; the others are counted."""
+    problems = error.errors(include_url=False)
+    first = problems[0]
+    name = ".".join(str(part) for part in first["loc"]) or "parameters"
+    fields = owner.Params.model_fields  # type: ignore[attr-defined]
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        return ParamsError(
+            f"{owner.__name__} has no parameter {name!r}{more}", fix=did_you_mean(name, fields)
+        )
+    return ParamsError(
+        f"parameter {name!r} of {owner.__name__}{more}",
+        expected=_expectation(first["msg"]),
+        got=repr(first["input"]),
+        fix=f"see `covary show` for {owner.__name__}'s parameters",
+    )
+
+
+def _expectation(message: str) -> str:
+    """Pydantic's "Input should be X" reduced to X."""
+    for prefix in ("Input should be ", "Value error, "):
+        message = message.removeprefix(prefix)
+    return message

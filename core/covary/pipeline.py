@@ -1,0 +1,377 @@
+"""The main job: variants, style summary, clusters, foreground (paper Fig. 2)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from ._registry import registry
+from .context import RunContext, cache_folder, resolve_device
+from .errors import InputError
+from .images import replacing
+from .interfaces import (
+    Clusterer,
+    Configurable,
+    FeatureSpace,
+    ForegroundRule,
+    SupportsMemoryEstimate,
+    SupportsRegions,
+    SupportsSize,
+    VariantSource,
+)
+from .plan import Plan, StagePlan
+from .provenance import Record
+from .recipe import SLOTS, Recipe, Spec
+from .segmentation import Region, Segmentation
+from .summary import StyleSummary, SummaryBuilder
+from .types import Box, Query, VariantBatch, Variants
+
+__all__ = ["Pipeline"]
+
+Part = str | tuple[str, Mapping[str, Any]] | Spec | Configurable
+"""How a stage may be given: a name, a name with parameters, or a component of your own."""
+
+QueryLike = Query | int | str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Stages:
+    source: VariantSource
+    features: FeatureSpace
+    clusterer: Clusterer
+    foreground: ForegroundRule
+
+
+class Pipeline:
+    """Segments images with four components of your choice.
+
+    Constructing one validates every parameter and loads no weights. A pipeline may be called
+    many times; weights then stay loaded.
+
+    Args:
+        source: gives the image and its variants, e.g. ``"stylegan2"``.
+        features: colour space of the summary, e.g. ``"lab"``.
+        clusterer: e.g. ``("lloyd", {"k": 3})``.
+        foreground: e.g. ``"saliency"``.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+        memory: bytes the run may take on its device; None asks the device.
+
+    Raises:
+        UnknownNameError, ParamsError, MissingPackageError, PluginError: as ``covary.create``.
+    """
+
+    def __init__(
+        self,
+        source: Part,
+        features: Part,
+        clusterer: Part,
+        foreground: Part,
+        *,
+        device: str | torch.device = "auto",
+        memory: int | None = None,
+    ) -> None:
+        parts = dict(zip(SLOTS, (source, features, clusterer, foreground), strict=True))
+        made = {slot: _component(slot, part) for slot, part in parts.items()}
+        self._stages = _Stages(**cast(dict[str, Any], made))
+        self._device = device
+        self._memory = memory
+
+    @classmethod
+    def preset(
+        cls, name: str, *, device: str | torch.device = "auto", memory: int | None = None
+    ) -> Pipeline:
+        """The pipeline of a preset, e.g. ``"avatars"`` or, from the paper's Table S1, ``"ffhq"``."""
+        return cls.from_recipe(registry().preset(name).recipe, device=device, memory=memory)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        device: str | torch.device = "auto",
+        memory: int | None = None,
+    ) -> Pipeline:
+        """The pipeline in a TOML file."""
+        return cls.from_recipe(Recipe.from_toml(Path(path)), device=device, memory=memory)
+
+    @classmethod
+    def from_recipe(
+        cls, recipe: Recipe, *, device: str | torch.device = "auto", memory: int | None = None
+    ) -> Pipeline:
+        """The pipeline of a recipe."""
+        specs = (recipe.source, recipe.features, recipe.clusterer, recipe.foreground)
+        return cls(*specs, device=device, memory=memory)
+
+    def replace(
+        self,
+        *,
+        source: Part | None = None,
+        features: Part | None = None,
+        clusterer: Part | None = None,
+        foreground: Part | None = None,
+    ) -> Pipeline:
+        """A new pipeline with some stages exchanged; the others are shared with this one."""
+        given = {
+            "source": source,
+            "features": features,
+            "clusterer": clusterer,
+            "foreground": foreground,
+        }
+        parts = [getattr(self._stages, s) if given[s] is None else given[s] for s in SLOTS]
+        return Pipeline(*parts, device=self._device, memory=self._memory)
+
+    @property
+    def source(self) -> VariantSource:
+        """The variant source."""
+        return self._stages.source
+
+    @property
+    def features(self) -> FeatureSpace:
+        """The feature space."""
+        return self._stages.features
+
+    @property
+    def clusterer(self) -> Clusterer:
+        """The clusterer."""
+        return self._stages.clusterer
+
+    @property
+    def foreground(self) -> ForegroundRule:
+        """The foreground rule."""
+        return self._stages.foreground
+
+    @property
+    def recipe(self) -> Recipe:
+        """This pipeline as data: canonical ids, defaults spelt out."""
+        specs = {}
+        for slot in SLOTS:
+            component: Configurable = getattr(self._stages, slot)
+            specs[slot] = {"use": component.id, **component.params.model_dump(mode="json")}
+        return Recipe.parse(specs, origin="this pipeline")
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the recipe as TOML; ``Pipeline.load`` reads it back."""
+        with replacing(Path(path)) as temporary:
+            temporary.write_text(self.recipe.to_toml(), encoding="utf-8")
+
+    def plan(self, size: tuple[int, int] | None = None, variants: int | None = None) -> Plan:
+        """Predict the memory of each stage; loads nothing.
+
+        Args:
+            size: (H, W); None asks the source.
+            variants: n; None takes the source's parameter ``n``.
+
+        Raises:
+            InputError: the source cannot tell and it was not given.
+        """
+        if size is None:
+            if not isinstance(self.source, SupportsSize):
+                raise InputError(
+                    f"source {self.source.id} does not know its image size before it is opened",
+                    fix="give plan(size=(H, W))",
+                )
+            size = self.source.size()
+        if variants is None:
+            variants = getattr(self.source.params, "n", None)
+        if variants is None:
+            raise InputError(
+                f"source {self.source.id} does not know how many variants it has before it is "
+                "opened",
+                fix="give plan(variants=n)",
+            )
+        return self._plan(size, variants, resolve_device(self._device))
+
+    def __call__(
+        self,
+        query: QueryLike | None = None,
+        *,
+        seed: int | None = None,
+        progress: Callable[[int, int, str], None] | None = None,
+    ) -> Segmentation:
+        """Segment one image.
+
+        Args:
+            query: a path, several paths, or a seed; may be left out where ``seed`` is given.
+            seed: the run's seed, and the query itself where there is no other. Everything drawn
+                at random derives from it. 0 for files unless given.
+            progress: called as ``progress(done, total, what)``.
+
+        Returns:
+            The segmentation, on the CPU; ask ``found`` before using its mask.
+
+        Raises:
+            InputError: the query does not fit the source, or its content is unusable.
+            CheckpointError: weights are missing or damaged.
+            MemoryBudgetError: a stage will not fit; known before the work begins.
+        """
+        asked = as_query(query, seed)
+        ctx = RunContext(
+            device=resolve_device(self._device),
+            seed=seed if seed is not None else asked.seed or 0,
+            memory=self._memory,
+            cache=cache_folder(),
+            **({"progress": progress} if progress else {}),  # type: ignore[arg-type]
+        )
+        self._check_query(asked)
+        record = Record(ctx)
+        with record.stage("source"):
+            variants = self.source.open(asked, ctx.at("source", self.source.id))
+        size = (int(variants.image.shape[1]), int(variants.image.shape[2]))
+        self._plan(size, variants.count, ctx.device).check()
+        summary = self._summarise(variants, ctx, record)
+        image = variants.image.to(ctx.device)
+        regions = []
+        for box in self._boxes(image, ctx):
+            clusters, foreground = self._segment(summary, image, box, ctx, record)
+            regions.append(Region(box, clusters, foreground))
+        result = Segmentation(image=variants.image.cpu(), regions=tuple(regions))
+        data = record.finish(self.recipe, asked, variants, result)
+        return replace(result, provenance=data)
+
+    def summarise(self, query: QueryLike | None = None, *, seed: int | None = None) -> StyleSummary:
+        """The style summary of a query alone, for clustering it yourself."""
+        asked = as_query(query, seed)
+        run_seed = seed if seed is not None else asked.seed or 0
+        ctx = RunContext(device=resolve_device(self._device), seed=run_seed, memory=self._memory)
+        self._check_query(asked)
+        variants = self.source.open(asked, ctx.at("source", self.source.id))
+        return self._summarise(variants, ctx, Record(ctx))
+
+    def __repr__(self) -> str:
+        return "Pipeline(" + ", ".join(repr(getattr(self._stages, s)) for s in SLOTS) + ")"
+
+    def _check_query(self, query: Query) -> None:
+        if query.kind not in self.source.accepts:
+            asks = {"seed": "a seed, e.g. 7", "files": "image files or a folder"}
+            raise InputError(
+                f"query of source {self.source.id}",
+                expected=" or ".join(asks[kind] for kind in sorted(self.source.accepts)),
+                got=f"seed {query.seed}" if query.kind == "seed" else f"path {query.paths[0]}",
+                fix="use such a query, or another source (`covary list source`)",
+            )
+
+    def _plan(self, size: tuple[int, int], variants: int, device: torch.device) -> Plan:
+        features = variants * self.features.channels
+        width = getattr(torch, self.features.dtype).itemsize
+        stages = [StagePlan("summary", "", 0)]
+        for slot in SLOTS:
+            component: Configurable = getattr(self._stages, slot)
+            estimate = None
+            if isinstance(component, SupportsMemoryEstimate):
+                estimate = component.memory(size, features)
+            stages.append(StagePlan(slot, component.id, estimate))
+        return Plan(
+            size=size,
+            variants=variants,
+            features=features,
+            summary_bytes=size[0] * size[1] * features * width,
+            stages=tuple(stages),
+            budget=RunContext(device=device, memory=self._memory).available_memory(),
+        )
+
+    def _summarise(self, variants: Variants, ctx: RunContext, record: Record) -> StyleSummary:
+        with record.stage("features"):
+            builder = SummaryBuilder(
+                count=variants.count,
+                channels=self.features.channels,
+                size=(int(variants.image.shape[1]), int(variants.image.shape[2])),
+                dtype=getattr(torch, self.features.dtype),
+                device=ctx.device,
+            )
+        batches = iter(variants.batches)
+        while True:
+            with record.stage("source"):
+                batch = next(batches, None)
+            if batch is None:
+                break
+            with record.stage("features"):
+                moved = VariantBatch(batch.images.to(ctx.device))
+                builder.add(self.features.encode(moved))
+            ctx.progress(builder.done, variants.count, "variants")
+        with record.stage("features"):
+            return builder.finish()
+
+    def _boxes(self, image: torch.Tensor, ctx: RunContext) -> tuple[Box, ...]:
+        height, width = int(image.shape[1]), int(image.shape[2])
+        if not isinstance(self.foreground, SupportsRegions):
+            return (Box(0, 0, width, height),)
+        boxes = self.foreground.regions(image, ctx.at("foreground", self.foreground.id))
+        return tuple(box.inside((height, width)) for box in boxes)
+
+    def _segment(
+        self, summary: StyleSummary, image: torch.Tensor, box: Box, ctx: RunContext, record: Record
+    ) -> tuple[Any, Any]:
+        whole = (box.y1 - box.y0, box.x1 - box.x0) == summary.size
+        part = summary if whole else summary.crop(box)
+        rows, columns = box.slices
+        with record.stage("clusterer"):
+            clusters = self.clusterer.fit(part, ctx.at("clusterer", self.clusterer.id))
+        with record.stage("foreground"):
+            inner = image[:, rows, columns]
+            foreground = self.foreground.select(
+                clusters, inner, ctx.at("foreground", self.foreground.id)
+            )
+        return clusters, foreground
+
+
+def as_query(query: QueryLike | None, seed: int | None = None) -> Query:
+    """A :class:`Query` from what a user may write: a seed, digits, a path, several paths.
+
+    Raises:
+        InputError: nothing given, a path that does not exist, or another type.
+    """
+    if query is None:
+        if seed is None:
+            raise InputError("query", expected="a seed or paths", got="nothing", fix="give seed=7")
+        return Query(seed=seed)
+    if isinstance(query, Query):
+        return query
+    if isinstance(query, int) and not isinstance(query, bool):
+        return Query(seed=query)
+    if isinstance(query, str) and query.isdigit():
+        return Query(seed=int(query))
+    given = [query] if isinstance(query, (str, os.PathLike)) else list(cast(Iterable[Any], query))
+    paths = tuple(Path(path) for path in given)
+    for path in paths:
+        if not path.exists():
+            raise InputError(
+                f"query {str(path)!r}",
+                expected="a seed, or a file or folder that exists",
+                got="no such file",
+            )
+    return Query(paths=paths)
+
+
+def _component(slot: str, part: Part) -> Configurable:
+    """The component for a slot, created by name or checked and given its id."""
+    if not isinstance(part, Configurable):
+        spec = part if isinstance(part, Spec) else Spec.parse(part, origin=slot)
+        return spec.create(slot)
+    expected = _INTERFACES[slot]
+    if not isinstance(part, expected):
+        raise InputError(slot, expected=f"a {expected.__name__}", got=type(part).__name__)
+    if not part.id:
+        part.id = _registered_id(type(part), slot)
+    return part
+
+
+_INTERFACES: dict[str, type[Configurable]] = {
+    "source": VariantSource,
+    "features": FeatureSpace,
+    "clusterer": Clusterer,
+    "foreground": ForegroundRule,
+}
+
+
+def _registered_id(component_class: type[Configurable], slot: str) -> str:
+    """The id under which a class is registered, else ``local/<name>``, which cannot be rerun."""
+    target = f"{component_class.__module__}:{component_class.__qualname__}"
+    for entry in registry().components:
+        if entry.kind == slot and entry.component.target == target:
+            return entry.id
+    return f"local/{component_class.__name__.lower()}"

@@ -1,0 +1,72 @@
+"""What a pipeline will need, worked out before it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .errors import MemoryBudgetError
+
+__all__ = ["Plan", "StagePlan"]
+
+
+@dataclass(frozen=True, slots=True)
+class StagePlan:
+    """Predicted memory of one stage."""
+
+    stage: str
+    """``source``, ``features``, ``summary``, ``clusterer`` or ``foreground``."""
+    component: str
+    """Canonical id, empty for the summary itself."""
+    bytes: int | None
+    """Bytes beyond the style summary; None where the component makes no estimate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Predicted memory of a whole run; the stages run one after the other beside the summary."""
+
+    size: tuple[int, int]
+    """(H, W) of the image."""
+    variants: int
+    """n."""
+    features: int
+    """D = C*n."""
+    summary_bytes: int
+    """Bytes of the style summary, which stays for the whole run."""
+    stages: tuple[StagePlan, ...]
+    """In the order in which they run."""
+    budget: int
+    """Bytes that the device has to give."""
+
+    @property
+    def peak_bytes(self) -> int:
+        """The summary beside its most demanding stage."""
+        return self.summary_bytes + max((stage.bytes or 0 for stage in self.stages), default=0)
+
+    @property
+    def fits(self) -> bool:
+        """Whether every stage stays inside the budget."""
+        return self.peak_bytes <= self.budget
+
+    def check(self) -> None:
+        """Refuse what will not fit.
+
+        Raises:
+            MemoryBudgetError: names the first stage that does not fit.
+        """
+        for stage in self.stages:
+            need = self.summary_bytes + (stage.bytes or 0)
+            if need > self.budget:
+                height, width = self.size
+                where = f"stage {stage.stage!r}" + (f" ({stage.component})" if stage.component else "")
+                raise MemoryBudgetError(
+                    f"{where} will not fit at {height}x{width} with {self.variants} variants",
+                    expected=f"at most {_mib(self.budget)}",
+                    got=_mib(need),
+                    fix="use fewer variants, a smaller image, a streaming clusterer such as "
+                    "lloyd, or a larger memory budget",
+                )
+
+
+def _mib(count: int) -> str:
+    return f"{count / 2**20:,.0f} MiB"

@@ -1,0 +1,278 @@
+"""What made a result, and running it again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ._registry import find
+from .context import RunContext
+from .errors import CovaryError, InputError, PluginError
+from .images import read_image
+from .recipe import SLOTS, Recipe
+from .types import Query, Variants
+
+if TYPE_CHECKING:
+    from .segmentation import Segmentation
+
+__all__ = ["Comparison", "Record", "adjusted_rand_index", "file_sha256", "iou", "rerun"]
+
+_VERSIONS = ("covary", "torch", "numpy", "kornia")
+
+
+class Record:
+    """Collects timings and memory while a pipeline runs."""
+
+    def __init__(self, ctx: RunContext) -> None:
+        self._ctx = ctx
+        self._seconds: dict[str, float] = defaultdict(float)
+        if ctx.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(ctx.device)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time of the block to a stage; work queued on the device is waited for."""
+        start = time.perf_counter()
+        yield
+        if self._ctx.device.type == "cuda":
+            torch.cuda.synchronize(self._ctx.device)
+        self._seconds[name] += time.perf_counter() - start
+
+    def finish(
+        self, recipe: Recipe, query: Query, variants: Variants, result: Segmentation
+    ) -> dict[str, Any]:
+        """Everything there is to say, as plain data."""
+        return {
+            "format": 1,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "query": _query_data(query),
+            "seed": self._ctx.seed,
+            "recipe": recipe.model_dump(mode="json"),
+            "components": {slot: _component_data(getattr(recipe, slot).use) for slot in SLOTS},
+            "inputs": dict(variants.inputs),
+            "image": {"size": list(result.size), "variants": variants.count},
+            "result": _result_data(result),
+            "seconds": {name: round(value, 6) for name, value in self._seconds.items()},
+            "memory": _memory_data(self._ctx.device),
+            "machine": _machine_data(self._ctx.device),
+            "versions": {"python": platform.python_version(), **_versions()},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How a second run compares with the saved first."""
+
+    folder: Path
+    """Where the first is."""
+    ari: float
+    """Adjusted Rand index of the cluster labels, 1 for the same partition."""
+    iou: float
+    """Intersection over union of the masks; 1 where both found nothing."""
+    same_image: bool
+    """Whether X_0 is equal to the last bit."""
+    changed: tuple[str, ...] = ()
+    """What differs in inputs, components or versions since the first run."""
+
+    @property
+    def reproduced(self) -> bool:
+        """Same partition and mask up to rounding (ARI and IoU of at least 0.99)."""
+        return self.ari >= 0.99 and self.iou >= 0.99
+
+
+def rerun(folder: str | os.PathLike[str], device: str = "auto") -> Comparison:
+    """Run a saved result again and compare; nothing is written.
+
+    Args:
+        folder: what ``Segmentation.save`` wrote.
+        device: where to run it, which may differ from the first run's.
+
+    Raises:
+        InputError: no whole result there, or one of its inputs is gone.
+        PluginError: it was made with a component that is not registered.
+    """
+    from .pipeline import Pipeline
+    from .segmentation import read_labels
+
+    folder = Path(folder)
+    saved = read_provenance(folder)
+    recipe = Recipe.parse(saved["recipe"], origin=f"provenance of {folder}")
+    for slot in SLOTS:
+        used = getattr(recipe, slot).use
+        if used.startswith("local/"):
+            raise PluginError(
+                f"{used} is not a registered component, so this result cannot be run again",
+                fix="register it through a plugin (see the tutorial)",
+            )
+    data = saved["query"]
+    query = Query(seed=data.get("seed"), paths=tuple(map(Path, data.get("paths", ()))))
+    again = Pipeline.from_recipe(recipe, device=device)(query, seed=saved["seed"])
+    mask_file = folder / "mask.png"
+    mask = read_image(mask_file)[0] > 127 if mask_file.exists() else torch.zeros_like(again.mask)
+    return Comparison(
+        folder=folder,
+        ari=adjusted_rand_index(read_labels(folder / "clusters.png"), again.labels),
+        iou=iou(mask, again.mask),
+        same_image=torch.equal(read_image(folder / "image.png"), again.image),
+        changed=_changes(saved, again.provenance),
+    )
+
+
+def read_provenance(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """The provenance in a result's folder.
+
+    Raises:
+        InputError: there is none, or it is not covary's.
+    """
+    path = Path(folder) / "provenance.json"
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"result folder {folder}",
+            expected="a provenance.json, which every finished result has",
+            got=str(error),
+            fix="give a folder that `covary segment` wrote",
+        ) from error
+    if not isinstance(data, dict) or data.get("format") != 1:
+        got = str(data.get("format") if isinstance(data, dict) else type(data).__name__)
+        raise InputError(f"provenance {path}", expected="format 1", got=got)
+    return data
+
+
+def adjusted_rand_index(a: torch.Tensor, b: torch.Tensor) -> float:
+    """The adjusted Rand index of two labellings of the same pixels (Hubert and Arabie 1985).
+
+    Args:
+        a: integer labels of any shape.
+        b: integer labels of the same shape.
+
+    Returns:
+        1 for equal partitions, about 0 for independent ones.
+
+    Raises:
+        InputError: the shapes differ.
+    """
+    if a.shape != b.shape:
+        raise InputError("labels", expected=f"shape {tuple(a.shape)}", got=str(tuple(b.shape)))
+    _, a = a.reshape(-1).unique(return_inverse=True)
+    _, b = b.reshape(-1).unique(return_inverse=True)
+    width = int(b.max()) + 1
+    table = torch.bincount(a * width + b, minlength=(int(a.max()) + 1) * width)
+    table = table.reshape(-1, width).to(torch.float64)
+
+    def pairs(counts: torch.Tensor) -> float:
+        return float((counts * (counts - 1) / 2).sum())
+
+    both, rows, columns = pairs(table), pairs(table.sum(1)), pairs(table.sum(0))
+    total = a.numel() * (a.numel() - 1) / 2
+    expected = rows * columns / total if total else 0.0
+    most = (rows + columns) / 2
+    return 1.0 if most == expected else (both - expected) / (most - expected)
+
+
+def iou(a: torch.Tensor, b: torch.Tensor) -> float:
+    """Intersection over union of two bool masks; 1 where both are empty."""
+    union = int((a | b).sum())
+    return int((a & b).sum()) / union if union else 1.0
+
+
+def file_sha256(path: str | os.PathLike[str]) -> str:
+    """The sha256 of a file, in hexadecimal."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _query_data(query: Query) -> dict[str, Any]:
+    if query.kind == "seed":
+        return {"seed": query.seed}
+    return {"paths": [str(path.resolve()) for path in query.paths]}
+
+
+def _component_data(component_id: str) -> dict[str, str]:
+    try:
+        origin = find(component_id).origin
+    except CovaryError:
+        return {"id": component_id, "distribution": "not registered"}
+    return {"id": component_id, "distribution": origin.distribution, "version": origin.version}
+
+
+def _result_data(result: Segmentation) -> dict[str, Any]:
+    regions = []
+    for region in result.regions:
+        box = region.box
+        regions.append(
+            {
+                "box": [box.x0, box.y0, box.x1, box.y1],
+                "found": region.foreground.found,
+                "reason": region.foreground.reason,
+                "foreground_clusters": region.foreground.clusters.nonzero().flatten().tolist(),
+                "scores": [round(score, 6) for score in region.foreground.scores.tolist()],
+                "cluster_pixels": region.clusters.counts.tolist(),
+                "inertia": region.clusters.inertia,
+                "iterations": region.clusters.iterations,
+                "converged": region.clusters.converged,
+            }
+        )
+    return {"found": result.found, "reason": result.reason, "regions": regions}
+
+
+def _memory_data(device: torch.device) -> dict[str, Any]:
+    import psutil
+
+    data: dict[str, Any] = {}
+    peak = getattr(psutil.Process().memory_info(), "peak_wset", None)
+    if peak is None:
+        import resource
+
+        kilobyte = 1 if platform.system() == "Darwin" else 1024
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilobyte
+    data["process_peak_bytes"] = int(peak)
+    if device.type == "cuda":
+        data["device_peak_bytes"] = torch.cuda.max_memory_allocated(device)
+    return data
+
+
+def _machine_data(device: torch.device) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "device": str(device),
+        "system": f"{platform.system()} {platform.machine()}",
+        "threads": torch.get_num_threads(),
+    }
+    if device.type == "cuda":
+        data["gpu"] = torch.cuda.get_device_name(device)
+    return data
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _VERSIONS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def _changes(before: dict[str, Any], after: dict[str, Any]) -> tuple[str, ...]:
+    """What differs between two runs' inputs, components, versions and machine, in words."""
+    changes = []
+    for group in ("inputs", "components", "versions", "machine"):
+        old, new = before.get(group, {}), after.get(group, {})
+        for key in sorted(set(old) | set(new)):
+            if old.get(key) != new.get(key):
+                changes.append(f"{group} {key}: {old.get(key)} -> {new.get(key)}")
+    return tuple(changes)

@@ -1,0 +1,162 @@
+"""The result of a pipeline: cluster maps, the mask, and how they came about."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from .images import output_folder, replacing, to_pil, write_png
+from .types import Box, ClusterMap, Foreground
+
+__all__ = ["PALETTE", "Region", "Segmentation", "read_labels"]
+
+# Paul Tol's "bright" and "muted" sets: told apart by colour-blind readers and in print.
+PALETTE = (
+    (68, 119, 170), (238, 102, 119), (34, 136, 51), (204, 187, 68), (102, 204, 238),
+    (170, 51, 119), (187, 187, 187), (51, 34, 136), (136, 204, 238), (68, 170, 153),
+    (17, 119, 51), (153, 153, 51), (221, 204, 119), (204, 102, 119), (136, 34, 85),
+)  # fmt: skip
+_OUTSIDE = 255
+"""Index in ``clusters.png`` of pixels that lie in no box."""
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """One clustered area: the whole image, or a box of it."""
+
+    box: Box
+    """Where it lies in the image."""
+    clusters: ClusterMap
+    """Labels of the pixels inside the box."""
+    foreground: Foreground
+    """Which of these clusters are the content."""
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """What a pipeline made of one query."""
+
+    image: torch.Tensor
+    """X_0, uint8 (3, H, W), on the CPU."""
+    regions: tuple[Region, ...]
+    """What was clustered: one region over the whole image, or one per box; may be empty."""
+    provenance: dict[str, Any] = field(default_factory=dict)
+    """What made it, as plain data; see ``covary.provenance``."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W)."""
+        return int(self.image.shape[1]), int(self.image.shape[2])
+
+    @property
+    def found(self) -> bool:
+        """Whether any region has a confident foreground."""
+        return any(region.foreground.found for region in self.regions)
+
+    @property
+    def reason(self) -> str:
+        """Why this foreground, or why none, region by region."""
+        if not self.regions:
+            return "there is no box to segment in"
+        return "; ".join(region.foreground.reason for region in self.regions)
+
+    @cached_property
+    def mask(self) -> torch.Tensor:
+        """Foreground of all regions placed back, bool (H, W); not a result unless ``found``."""
+        mask = torch.zeros(self.size, dtype=torch.bool)
+        for region in self.regions:
+            mask[region.box.slices] |= region.foreground.mask.cpu()
+        return mask
+
+    @cached_property
+    def labels(self) -> torch.Tensor:
+        """Cluster ids of the whole image, int32 (H, W), -1 outside all boxes.
+
+        With several regions the ids of each follow those of the one before; where boxes overlap
+        the later one is shown.
+        """
+        labels = torch.full(self.size, -1, dtype=torch.int32)
+        first = 0
+        for region in self.regions:
+            labels[region.box.slices] = region.clusters.labels.cpu() + first
+            first += region.clusters.k
+        return labels
+
+    def overlay(self) -> torch.Tensor:
+        """The image with its background greyed and the mask outlined, uint8 (3, H, W).
+
+        Where nothing was found the whole image is greyed.
+        """
+        grey = self.image.float().mean(dim=0, keepdim=True) * 0.35 + 20
+        shown = torch.where(self.mask, self.image.float(), grey)
+        shown[:, _outline(self.mask)] = 255
+        return shown.round().to(torch.uint8)
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write ``image.png clusters.png overlay.png mask.png provenance.json`` to ``folder``.
+
+        Each file appears only when it is whole, and ``provenance.json`` last, so its presence
+        says that the result is complete. ``mask.png`` is left out, and a stale one removed,
+        where no foreground was found: an all-black mask would pass for a result.
+        ``clusters.png`` is a palette image whose indices are the cluster ids.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        target = output_folder(folder)
+        with replacing(target / "provenance.json") as temporary:
+            write_png(self.image, target / "image.png")
+            write_png(self._cluster_picture(), target / "clusters.png")
+            write_png(self.overlay(), target / "overlay.png")
+            if self.found:
+                write_png(self.mask, target / "mask.png")
+            else:
+                (target / "mask.png").unlink(missing_ok=True)
+            temporary.write_text(json.dumps(self.provenance, indent=2) + "\n", encoding="utf-8")
+        return target
+
+    def _cluster_picture(self) -> Image.Image:
+        index = self.labels.clone()
+        index[index < 0] = _OUTSIDE
+        picture = Image.fromarray(index.to(torch.uint8).numpy())
+        picture.putpalette(_palette_bytes())
+        return picture
+
+    def _repr_png_(self) -> bytes:
+        """The overlay, shown by notebooks."""
+        shown: bytes = to_pil(self.overlay())._repr_png_()
+        return shown
+
+
+def read_labels(path: str | os.PathLike[str]) -> torch.Tensor:
+    """The cluster ids in a ``clusters.png``, int32 (H, W), -1 outside all boxes."""
+    with Image.open(path) as picture:
+        index = torch.from_numpy(np.array(picture)).to(torch.int32)
+    index[index == _OUTSIDE] = -1
+    return index
+
+
+def _outline(mask: torch.Tensor) -> torch.Tensor:
+    """The outermost pixels of ``mask`` (4-neighbours), one pixel for every 256 of its side."""
+    width = max(1, round(min(mask.shape) / 256))
+    inner = mask.float()[None, None]
+    for _ in range(width):
+        # Padding with 1 keeps the image's own border from being drawn as an outline.
+        padded = torch.nn.functional.pad(inner, (1, 1, 1, 1), value=1.0)
+        rows = -torch.nn.functional.max_pool2d(-padded[..., 1:-1], (3, 1), stride=1)
+        columns = -torch.nn.functional.max_pool2d(-padded[..., 1:-1, :], (1, 3), stride=1)
+        inner = torch.minimum(rows, columns)
+    return mask & ~inner[0, 0].bool()
+
+
+def _palette_bytes() -> bytes:
+    colours = [PALETTE[i % len(PALETTE)] for i in range(_OUTSIDE)]
+    return bytes(channel for colour in [*colours, (0, 0, 0)] for channel in colour)

@@ -1,0 +1,286 @@
+"""The values that travel between the stages: small, frozen, checked once when they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .errors import InputError
+from .summary import StyleSummary
+
+__all__ = [
+    "Box",
+    "ClusterMap",
+    "Detection",
+    "Foreground",
+    "Query",
+    "StyleSummary",
+    "VariantBatch",
+    "Variants",
+    "check_image",
+]
+
+
+def check_image(image: torch.Tensor, what: str = "image") -> torch.Tensor:
+    """``image`` itself if it is uint8 (3, H, W), RGB.
+
+    Raises:
+        InputError: another dtype or shape.
+    """
+    if not isinstance(image, torch.Tensor) or image.dtype != torch.uint8:
+        got = getattr(image, "dtype", type(image).__name__)
+        raise InputError(what, expected="a uint8 tensor (3, H, W)", got=str(got))
+    if image.ndim != 3 or image.shape[0] != 3 or 0 in image.shape:
+        raise InputError(what, expected="shape (3, H, W), RGB", got=str(tuple(image.shape)))
+    return image
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What to segment: one seed, or the paths of a photo, a stack, a folder, a latent file."""
+
+    seed: int | None = None
+    """Seed of a generated image, >= 0."""
+    paths: tuple[Path, ...] = ()
+    """Files or folders that exist on disk."""
+
+    def __post_init__(self) -> None:
+        if (self.seed is None) == (not self.paths):
+            raise InputError("query", expected="either a seed or paths", got=repr(self))
+        if self.seed is not None and not 0 <= self.seed < 2**32:
+            # numpy.random.RandomState, the published seed convention, takes no other.
+            raise InputError("seed", expected="an integer in 0..2^32-1", got=str(self.seed))
+
+    @property
+    def kind(self) -> str:
+        """``"seed"`` or ``"files"``."""
+        return "files" if self.paths else "seed"
+
+    @property
+    def name(self) -> str:
+        """A short name fit for a folder: the seed, or the first path's stem."""
+        return str(self.seed) if self.seed is not None else self.paths[0].stem
+
+
+@dataclass(frozen=True, slots=True)
+class VariantBatch:
+    """Some variants of one query."""
+
+    images: torch.Tensor
+    """uint8 (B, 3, H, W), RGB, on the run's device."""
+
+    def __post_init__(self) -> None:
+        shape = tuple(self.images.shape)
+        if self.images.dtype != torch.uint8:
+            raise InputError("variants", expected="dtype uint8", got=str(self.images.dtype))
+        if len(shape) != 4 or shape[1] != 3 or 0 in shape:
+            raise InputError("variants", expected="shape (B, 3, H, W), RGB", got=str(shape))
+
+
+@dataclass(frozen=True, slots=True)
+class Variants:
+    """An opened query: the image and, lazily, its variants."""
+
+    image: torch.Tensor
+    """X_0, uint8 (3, H, W)."""
+    count: int
+    """n, how many variants the batches hold together."""
+    batches: Iterator[VariantBatch]
+    """The variants, to be read once."""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """Provenance: name of every file that was read -> its sha256."""
+
+    def __post_init__(self) -> None:
+        check_image(self.image, "X_0")
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle of pixels with exclusive ends, as in ``image[:, y0:y1, x0:x1]``."""
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+
+    def __post_init__(self) -> None:
+        if self.x1 <= self.x0 or self.y1 <= self.y0:
+            raise InputError("box", expected="x0 < x1 and y0 < y1", got=str(self))
+
+    def __str__(self) -> str:
+        return f"({self.x0}, {self.y0}, {self.x1}, {self.y1})"
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Index of the box in a map (H, W)."""
+        return slice(self.y0, self.y1), slice(self.x0, self.x1)
+
+    def inside(self, size: tuple[int, int]) -> Box:
+        """The box itself if it lies within an image (H, W).
+
+        Raises:
+            InputError: any part of it lies outside; boxes are never clipped silently.
+        """
+        height, width = size
+        if self.x0 < 0 or self.y0 < 0 or self.x1 > width or self.y1 > height:
+            raise InputError(
+                f"box {self}",
+                expected=f"inside the image, x in 0..{width} and y in 0..{height}",
+                got=str(self),
+                fix="give x0, y0, x1, y1 in pixels with exclusive ends",
+            )
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """One box that a detector found."""
+
+    box: Box
+    label: str = ""
+    """What it is said to be."""
+    score: float = 1.0
+    """Confidence in 0..1."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterMap:
+    """Which cluster each pixel belongs to (Y' in the paper).
+
+    Ids are canonical, by falling size and, among equals, by first pixel in raster order, so two
+    backends that find the same partition give the same labels.
+    """
+
+    labels: torch.Tensor
+    """int32 (H, W) in 0..K-1."""
+    centers: torch.Tensor
+    """float32 (K, D)."""
+    inertia: float
+    """Sum over pixels of the squared distance to their centre."""
+    iterations: int
+    """Passes over the data until it stopped."""
+    converged: bool = True
+    """False where the iteration limit stopped it."""
+
+    @classmethod
+    def from_labels(
+        cls,
+        labels: torch.Tensor,
+        centers: torch.Tensor,
+        *,
+        size: tuple[int, int],
+        inertia: float,
+        iterations: int,
+        converged: bool = True,
+    ) -> ClusterMap:
+        """A cluster map with canonical ids.
+
+        Args:
+            labels: integer (N,) or (H, W), values in 0..K-1 in any order.
+            centers: (K, D), row i the centre of label i.
+            size: (H, W).
+            inertia: sum of squared distances.
+            iterations: passes made.
+            converged: whether the stop rule was reached.
+
+        Raises:
+            InputError: shapes or labels that do not fit each other.
+        """
+        flat = labels.reshape(-1)
+        k = centers.shape[0]
+        if flat.numel() != size[0] * size[1]:
+            raise InputError("labels", expected=f"{size[0]}x{size[1]} pixels", got=str(flat.numel()))
+        low, high = int(flat.min()), int(flat.max())
+        if low < 0 or high >= k:
+            raise InputError("labels", expected=f"values in 0..{k - 1}", got=f"{low}..{high}")
+        new_id, order = _canonical_order(flat.long(), k)
+        return cls(
+            labels=new_id[flat.long()].to(torch.int32).reshape(size),
+            centers=centers[order.to(centers.device)].to(torch.float32),
+            inertia=float(inertia),
+            iterations=int(iterations),
+            converged=bool(converged),
+        )
+
+    @property
+    def k(self) -> int:
+        """Number of clusters, empty ones included."""
+        return int(self.centers.shape[0])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W)."""
+        return int(self.labels.shape[0]), int(self.labels.shape[1])
+
+    @property
+    def counts(self) -> torch.Tensor:
+        """Pixels per cluster, int64 (K,), never rising."""
+        return torch.bincount(self.labels.reshape(-1).long(), minlength=self.k)
+
+
+@dataclass(frozen=True, slots=True)
+class Foreground:
+    """Which clusters are the content, and the mask they make; possibly none, with the reason."""
+
+    clusters: torch.Tensor
+    """bool (K,)."""
+    mask: torch.Tensor
+    """bool (H, W); all False where nothing was found."""
+    found: bool
+    """False: no confident foreground. The mask is then not a result."""
+    reason: str
+    """Why these clusters, or why none."""
+    scores: torch.Tensor
+    """float32 (K,), the rule's evidence for foreground; higher is more."""
+
+    @classmethod
+    def from_clusters(
+        cls, clusters: ClusterMap, chosen: torch.Tensor, scores: torch.Tensor, reason: str
+    ) -> Foreground:
+        """The union of the chosen clusters; choosing none or all of the pixels is "none found".
+
+        Args:
+            clusters: the map that was judged.
+            chosen: bool (K,).
+            scores: (K,), evidence for foreground.
+            reason: how the rule decided, in words; it is kept whatever the outcome.
+
+        Raises:
+            InputError: ``chosen`` or ``scores`` is not of shape (K,).
+        """
+        for name, value in (("chosen", chosen), ("scores", scores)):
+            if tuple(value.shape) != (clusters.k,):
+                got = str(tuple(value.shape))
+                raise InputError(name, expected=f"shape ({clusters.k},)", got=got)
+        chosen = chosen.to(device=clusters.labels.device, dtype=torch.bool)
+        mask = chosen[clusters.labels.long()]
+        covered = int(mask.sum())
+        if covered == 0:
+            reason = f"no cluster qualifies as foreground: {reason}"
+        elif covered == mask.numel():
+            reason = f"every pixel qualifies as foreground: {reason}"
+        found = 0 < covered < mask.numel()
+        return cls(
+            clusters=chosen,
+            mask=mask if found else torch.zeros_like(mask),
+            found=found,
+            reason=reason,
+            scores=scores.to(device=clusters.labels.device, dtype=torch.float32),
+        )
+
+
+def _canonical_order(labels: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(new id of each old id, old id of each new id): by falling size, ties by first pixel."""
+    counts = torch.bincount(labels, minlength=k)
+    first = torch.full((k,), labels.numel(), dtype=torch.int64, device=labels.device)
+    index = torch.arange(labels.numel(), device=labels.device)
+    first.scatter_reduce_(0, labels, index, reduce="amin")
+    keys: Sequence[tuple[Any, ...]] = list(zip((-counts).tolist(), first.tolist(), range(k)))
+    order = torch.tensor([key[-1] for key in sorted(keys)], device=labels.device)
+    new_id = torch.empty_like(order)
+    new_id[order] = torch.arange(k, device=labels.device)
+    return new_id, order
