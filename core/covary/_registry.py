@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -57,6 +58,7 @@ __all__ = [
     "components",
     "create",
     "find",
+    "is_allowed",
     "preset_names",
     "problems",
     "registry",
@@ -65,6 +67,9 @@ __all__ = [
 
 BUILTIN = "covary"
 """The built-ins' namespace; no other distribution may claim it."""
+
+# "user" marks entries of the user's catalogue, "local" components that are not registered.
+_RESERVED = (BUILTIN, "user", "local")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,21 +140,24 @@ class Registered:
         Raises:
             IncompatibleApiError: another major, or a newer minor, of the plugin API.
             PluginError: the module does not import, or holds no such component.
+            MissingPackageError: the module does not import and needs packages that are missing.
         """
         if reason := self.incompatible():
             fix = f"upgrade covary or {self.origin.distribution} so that they meet"
             raise IncompatibleApiError(reason, fix=fix)
         module_name, class_name = self.component.target.split(":")
+        report = f"report it to the authors of {self.origin.distribution}"
         try:
             found = getattr(import_module(module_name), class_name)
         except (Exception, SystemExit) as error:
             if _raising():
                 raise
+            if self.missing():
+                raise self._missing_packages() from error
             raise PluginError(
                 f"{self.id} cannot be imported from {self.component.target}",
                 got=_describe(error),
-                fix=f"report it to the authors of {self.origin.distribution}; "
-                "COVARY_RAISE=1 shows the traceback",
+                fix=f"{report}; COVARY_RAISE=1 shows the traceback",
             ) from error
         expected = _interface(self.kind)
         if not (isinstance(found, type) and issubclass(found, expected)):
@@ -157,9 +165,24 @@ class Registered:
                 f"{self.id} ({self.component.target})",
                 expected=f"a subclass of covary.{expected.__name__}",
                 got=repr(found),
-                fix=f"report it to the authors of {self.origin.distribution}",
+                fix=report,
             )
+        if unwritten := sorted(getattr(found, "__abstractmethods__", ())):
+            raise PluginError(f"{self.id} does not implement {', '.join(unwritten)}", fix=report)
         return found
+
+    def create(self, params: Mapping[str, Any]) -> Configurable:
+        """The component with these parameters; errors as :func:`create`'s."""
+        component_class = self.load()
+        if self.missing():
+            raise self._missing_packages()
+        component = component_class(**params)
+        component.id = self.id
+        return component
+
+    def _missing_packages(self) -> MissingPackageError:
+        needs = f"{self.id} needs {', '.join(self.missing())}"
+        return MissingPackageError(needs, fix=f"run: {self.install_command()}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +209,8 @@ class Registry:
         """Scan the entry points and the user's catalogue, as the environment variables say."""
         found = cls()
         offered: list[tuple[Origin, CatalogueEntry]] = []
-        for point in _allowed(_unclaimed(found.problems)):
+        points = [point for point in entry_points(group=GROUP) if is_allowed(point.name)]
+        for point in _unclaimed(points, found.problems):
             with _trace(f"plugin {point.name}"):
                 offered += [(_origin(point), entry) for entry in _ask(point, found.problems)]
         registered = [Registered(e, o) for o, e in offered if isinstance(e, Component)]
@@ -213,7 +237,9 @@ class Registry:
         chosen = [c for c in matches if c.origin.namespace == BUILTIN] or matches
         if len(chosen) > 1:
             ids = ", ".join(sorted(f"{c.id} ({c.kind})" for c in chosen))
-            raise AmbiguousNameError(f"{what} is ambiguous", got=ids, fix="give the full id and kind")
+            raise AmbiguousNameError(
+                f"{what} is ambiguous", got=ids, fix="give the full id and kind"
+            )
         return chosen[0]
 
     def preset(self, name: str) -> Preset:
@@ -240,6 +266,9 @@ class Registry:
         elsewhere = [c for c in self.components if name in (c.id, c.name)]
         if elsewhere:
             return f"{name!r} is a {elsewhere[0].kind}, not a {kind}"
+        for problem in self.problems:
+            if name.startswith(f"{problem.namespace}/"):
+                return f"its plugin has a problem: {problem.what} (see `covary doctor`)"
         for plugin in self.known_plugins:
             short = name.removeprefix(f"{plugin.namespace}/")
             if short in plugin.provides or name.startswith(f"{plugin.namespace}/"):
@@ -293,15 +322,7 @@ def create(name: str, kind: str | None = None, **params: Any) -> Any:
         MissingPackageError: its packages are not installed; says which command installs them.
         IncompatibleApiError, PluginError: the plugin does not fit or does not import.
     """
-    entry = find(name, kind)
-    component_class = entry.load()
-    if missing := entry.missing():
-        raise MissingPackageError(
-            f"{entry.id} needs {', '.join(missing)}", fix=f"run: {entry.install_command()}"
-        )
-    component = component_class(**params)
-    component.id = entry.id
-    return component
+    return find(name, kind).create(params)
 
 
 def checkpoint_path(checkpoint: str | os.PathLike[str]) -> Path:
@@ -317,23 +338,28 @@ def checkpoint_path(checkpoint: str | os.PathLike[str]) -> Path:
     given = Path(checkpoint).expanduser()
     if given.is_file():
         return given
-    if given.suffix or len(given.parts) > 1:
+    try:
+        entry = registry().checkpoint(str(checkpoint))
+    except UnknownNameError:
+        if not (given.suffix or len(given.parts) > 1 or given.is_dir()):
+            raise
         raise CheckpointError(
             f"checkpoint {given}",
             expected="an existing file",
             got="a folder" if given.is_dir() else "no such file",
             fix="check the path, or give a name that `covary list checkpoints` shows",
-        )
-    entry = registry().checkpoint(str(checkpoint))
+        ) from None
     path = _shipped_or_cached(entry)
     if path.is_file():
         return path
+    licence = entry.weights_license or "not stated"
+    where = f"get it from {entry.url}" if entry.url else "find or train one"
     raise CheckpointError(
         f"checkpoint {entry.name!r} is not on this machine",
         expected=str(path),
         got="no such file",
-        fix=f"nothing is downloaded unasked: read its licence ({entry.weights_license}), get it "
-        f"from {entry.url}, and give its path as the parameter `checkpoint`",
+        fix=f"nothing is downloaded unasked: read its licence ({licence}), {where}, and give its "
+        "path as the parameter `checkpoint`",
     )
 
 
@@ -348,87 +374,127 @@ def _shipped_or_cached(entry: Checkpoint) -> Path:
 
     if entry.file:
         package, _, inner = entry.file.partition(":")
-        return Path(str(files(package))) / inner
+        if not inner:
+            return Path(entry.file).expanduser()
+        try:
+            return Path(str(files(package))) / inner
+        except (ImportError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"checkpoint {entry.name!r}",
+                expected=f"an importable package {package!r} that ships it",
+                got=_describe(error),
+                fix="correct `file` in the catalogue that lists it",
+            ) from error
     filename = entry.url.rsplit("/", 1)[-1] or entry.name
     return Path(platformdirs.user_cache_dir("covary")) / "checkpoints" / filename
 
 
-def _unclaimed(found: list[Problem]) -> list[EntryPoint]:
-    """The entry points whose namespace exactly one distribution claims, built-ins first."""
+def _unclaimed(points: Iterable[EntryPoint], found: list[Problem]) -> list[EntryPoint]:
+    """Those whose namespace is fit for ids and claimed by one distribution, built-ins first."""
     claims: dict[str, dict[str, EntryPoint]] = defaultdict(dict)
-    for point in entry_points(group=GROUP):
+    for point in points:
         # The same distribution can be seen twice, e.g. an editable install beside its source.
         claims[point.name][_origin(point).distribution] = point
     good = []
     for namespace, claimants in claims.items():
         names = sorted(claimants)
-        if namespace == BUILTIN:
-            for other in [name for name in names if name != "covary"]:
-                what = f"claims the namespace {BUILTIN!r}, which is reserved"
-                found.append(Problem(namespace, other, what, f"uninstall {other}, or rename its entry point"))
-            names = [name for name in names if name == "covary"]
+        if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", namespace):
+            what = (
+                f"the namespace {namespace!r} is not in lower-case letters, digits, '.', '_', '-'"
+            )
+            found.append(Problem(namespace, ", ".join(names), what, "rename its entry point"))
+            continue
+        if namespace in _RESERVED:
+            for other in [name for name in names if name != namespace]:
+                what = f"claims the namespace {namespace!r}, which is reserved"
+                found.append(
+                    Problem(namespace, other, what, f"uninstall {other}, or rename its entry point")
+                )
+            names = [name for name in names if name == namespace == BUILTIN]
         if len(names) == 1:
             good.append(claimants[names[0]])
         elif names:
-            what = f"{' and '.join(names)} both claim the namespace {namespace!r}; neither is loaded"
+            what = (
+                f"{' and '.join(names)} both claim the namespace {namespace!r}; neither is loaded"
+            )
             found.append(Problem(namespace, ", ".join(names), what, "uninstall one of them"))
     return sorted(good, key=lambda point: (point.name != BUILTIN, point.name))
 
 
-def _allowed(points: Iterable[EntryPoint]) -> Iterator[EntryPoint]:
-    """The entry points that COVARY_PLUGINS and COVARY_DISABLE leave."""
+def is_allowed(namespace: str) -> bool:
+    """Whether COVARY_PLUGINS and COVARY_DISABLE leave the plugin of that namespace."""
     only = os.environ.get("COVARY_PLUGINS")
-    allow = None if only is None else {*_split(only), BUILTIN}
-    deny = set(_split(os.environ.get("COVARY_DISABLE", "")))
-    for point in points:
-        if (allow is None or point.name in allow) and point.name not in deny:
-            yield point
+    allowed = only is None or namespace in (*_split(only), BUILTIN)
+    return allowed and namespace not in _split(os.environ.get("COVARY_DISABLE", ""))
 
 
 def _ask(point: EntryPoint, found: list[Problem]) -> list[CatalogueEntry]:
     """What one plugin offers; anything wrong with it becomes a problem, and nothing is kept."""
     origin = _origin(point)
-
-    def problem(what: str, fix: str) -> list[CatalogueEntry]:
-        found.append(Problem(origin.namespace, origin.distribution, what, fix))
-        return []
-
-    report = f"report it to the authors of {origin.distribution}, or uninstall it"
-    manager = pluggy.PluginManager("covary")
-    manager.add_hookspecs(Hooks)
     try:
-        manager.register(point.load(), name=point.name)
-        manager.check_pending()
-        answers = manager.hook.covary_components()
-        if not answers:
-            hint = "define covary_components() in it and decorate it with @covary.hookimpl"
-            return problem(f"{point.value} implements no hook of covary", hint)
-        entries = list(answers[0])
+        entries = _offer(point)
     except (Exception, SystemExit) as error:
         if _raising():
             raise
-        return problem(f"{point.value} fails while it is loaded: {_describe(error)}", report)
-    strangers = [e for e in entries if not isinstance(e, CatalogueEntry)]
-    if strangers:
-        what = f"covary_components() gave {strangers[0]!r}, expected covary.Component entries"
-        return problem(what, report)
-    keys = [(getattr(e, "kind", type(e).__name__), getattr(e, "name", None)) for e in entries]
-    twice = {key for key in keys if key[1] is not None and keys.count(key) > 1}
-    if twice:
-        kind, name = sorted(twice)[0]
-        return problem(f"it offers the {kind} {name!r} twice", report)
+        what = str(error.what) if isinstance(error, PluginError) else _describe(error)
+        fix = (isinstance(error, PluginError) and error.fix) or (
+            f"report it to the authors of {origin.distribution}, or uninstall it"
+        )
+        found.append(Problem(origin.namespace, origin.distribution, f"{point.value}: {what}", fix))
+        return []
     for entry in entries:
         if isinstance(entry, Component) and (reason := Registered(entry, origin).incompatible()):
-            problem(reason, f"upgrade covary or {origin.distribution} so that they meet")
+            fix = f"upgrade covary or {origin.distribution} so that they meet"
+            found.append(Problem(origin.namespace, origin.distribution, reason, fix))
     return entries
+
+
+def _offer(point: EntryPoint) -> list[CatalogueEntry]:
+    """Load one plugin and call its hook.
+
+    Raises:
+        PluginError: it has no hook, or the hook gave something else than catalogue entries.
+        Exception, SystemExit: whatever the plugin itself raises.
+    """
+    manager = pluggy.PluginManager("covary")
+    manager.add_hookspecs(Hooks)
+    manager.register(point.load(), name=point.name)
+    manager.check_pending()
+    if not manager.hook.covary_components.get_hookimpls():
+        hint = "define covary_components() in it and decorate it with @covary.hookimpl"
+        raise PluginError("implements no hook of covary", fix=hint)
+    answers = manager.hook.covary_components()
+    if not answers:  # pluggy leaves out an answer of None
+        raise PluginError("covary_components() returned None, expected covary.Component entries")
+    entries = list(answers[0])
+    for entry in entries:
+        if not isinstance(entry, CatalogueEntry):
+            got = type(entry).__name__
+            raise PluginError(
+                f"covary_components() gave a {got}, expected covary.Component entries"
+            )
+        type(entry).model_validate(entry.model_dump())
+    keys = [_key(entry) for entry in entries]
+    for kind, name in keys:
+        if keys.count((kind, name)) > 1:
+            raise PluginError(f"it offers the {kind} {name!r} twice")
+    return entries
+
+
+def _key(entry: CatalogueEntry) -> tuple[str, str]:
+    """What must be unique among a plugin's entries."""
+    if isinstance(entry, KnownPlugin):
+        return "known plugin", entry.distribution
+    kind = entry.kind if isinstance(entry, Component) else type(entry).__name__.lower()
+    return kind, entry.name
 
 
 def _from_user(found: list[Problem]) -> list[tuple[Origin, CatalogueEntry]]:
     """Checkpoints and presets of the user's own file; components there are refused."""
     path = user_registry()
     origin = Origin("user", str(path))
-    if not path.exists():
-        if "COVARY_REGISTRY" in os.environ:
+    if not os.path.exists(path):  # Path.exists would raise where a folder above is locked
+        if os.environ.get("COVARY_REGISTRY"):
             found.append(Problem("user", str(path), "no such file", "correct COVARY_REGISTRY"))
         return []
     try:
@@ -439,7 +505,8 @@ def _from_user(found: list[Problem]) -> list[tuple[Origin, CatalogueEntry]]:
     if catalogue.component:
         what = "a user's catalogue may not add components; they were left out"
         found.append(Problem("user", str(path), what, "register them through a plugin"))
-    return [(origin, entry) for entry in (*catalogue.checkpoint, *catalogue.preset)]
+    entries: list[CatalogueEntry] = [*catalogue.checkpoint, *catalogue.preset]
+    return [(origin, entry) for entry in entries]
 
 
 def _shelve(offered: list[tuple[Origin, CatalogueEntry]], kind: type) -> tuple[Shelved, ...]:
@@ -489,9 +556,10 @@ def _interface(kind: str) -> type[Configurable]:
 
 
 def _origin(point: EntryPoint) -> Origin:
-    if point.dist is None:
+    try:
+        return Origin(point.name, point.dist.name, point.dist.version)  # type: ignore[union-attr]
+    except Exception:  # what an interrupted uninstall leaves may lack its metadata
         return Origin(point.name, "unknown distribution")
-    return Origin(point.name, point.dist.name, point.dist.version)
 
 
 def _installed(module: str) -> bool:
@@ -502,7 +570,7 @@ def _installed(module: str) -> bool:
 
 
 def _describe(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".rstrip(": ")
+    return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
 
 
 def _split(text: str) -> list[str]:

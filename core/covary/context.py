@@ -33,12 +33,15 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
         found = torch.device(device)
     except RuntimeError:
         raise InputError("device", expected="auto, cpu, cuda or cuda:N", got=repr(device)) from None
-    if found.type == "cuda" and not torch.cuda.is_available():
+    if found.type != "cuda":
+        return found
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if (found.index or 0) >= count:
         raise InputError(
             f"device {str(device)!r}",
             expected="a CUDA device that torch can see",
-            got="none",
-            fix="use device='cpu', or install a CUDA build of torch",
+            got=f"{count} of them",
+            fix="use device='cpu', or install a CUDA build of torch" if count == 0 else "",
         )
     return found
 

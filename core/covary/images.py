@@ -15,7 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from .errors import InputError, OutputError
 from .types import check_image
 
-__all__ = ["output_folder", "read_image", "replacing", "to_pil", "write_png"]
+__all__ = ["encode_png", "output_folder", "read_image", "replacing", "to_pil", "write_png"]
 
 
 def read_image(path: str | os.PathLike[str]) -> torch.Tensor:
@@ -39,7 +39,7 @@ def read_image(path: str | os.PathLike[str]) -> torch.Tensor:
             pixels = np.array(image.convert("RGB"))
     except FileNotFoundError:
         raise InputError(f"image {path}", expected="an image file", got="no such file") from None
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
         raise InputError(
             f"image {path}",
             expected="a whole image file (PNG, JPEG, WebP, ...)",
@@ -67,10 +67,15 @@ def write_png(image: torch.Tensor | Image.Image, path: str | os.PathLike[str]) -
     Raises:
         OutputError: the folder is missing, read-only or full.
     """
-    picture = image if isinstance(image, Image.Image) else to_pil(image)
     with replacing(Path(path)) as temporary:
-        # Level 1 is three times as fast as the default and a few per cent larger.
-        picture.save(temporary, format="PNG", compress_level=1)
+        encode_png(image, temporary)
+
+
+def encode_png(image: torch.Tensor | Image.Image, path: Path) -> None:
+    """Write a PNG straight to ``path``, for use inside :func:`replacing`."""
+    picture = image if isinstance(image, Image.Image) else to_pil(image)
+    # Level 1 is three times as fast as the default and a few per cent larger.
+    picture.save(path, format="PNG", compress_level=1)
 
 
 @contextmanager
@@ -88,6 +93,8 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
+    except OutputError:
+        raise  # from a block that writes another file too, and names that one
     except OSError as error:
         raise OutputError(
             f"cannot write {path}",

@@ -62,6 +62,10 @@ class Params(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=False)
 
 
+# Inside a component the name Params means its own nested class.
+_Params = Params
+
+
 class Configurable:
     """Base of all components: validated parameters, an id, and nothing else.
 
@@ -74,17 +78,18 @@ class Configurable:
         ParamsError: an unknown field (with a suggestion) or a value outside its range.
     """
 
-    class Params(Params):
-        """No parameters."""
+    Params: ClassVar[type[_Params]] = _Params
+    """The class of its parameters; a component with parameters nests its own of this name."""
 
     id: str = ""
     """Canonical id ``namespace/name``; the registry sets it on the components it creates."""
 
     determinism: ClassVar[Determinism] = "bitwise"
 
-    params: Params
+    params: _Params
+    """The validated parameters."""
 
-    def __init__(self, **params: Any) -> None:
+    def __init__(self, /, **params: Any) -> None:
         try:
             self.params = type(self).Params(**params)
         except ValidationError as error:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 
 from ._registry import registry
-from .context import RunContext, cache_folder, resolve_device
+from .context import RunContext, resolve_device
 from .errors import InputError
 from .images import replacing
 from .interfaces import (
@@ -29,7 +31,7 @@ from .provenance import Record
 from .recipe import SLOTS, Recipe, Spec
 from .segmentation import Region, Segmentation
 from .summary import StyleSummary, SummaryBuilder
-from .types import Box, Query, VariantBatch, Variants
+from .types import Box, Query, VariantBatch, Variants, check_seed
 
 __all__ = ["Pipeline"]
 
@@ -85,7 +87,7 @@ class Pipeline:
     def preset(
         cls, name: str, *, device: str | torch.device = "auto", memory: int | None = None
     ) -> Pipeline:
-        """The pipeline of a preset, e.g. ``"avatars"`` or, from the paper's Table S1, ``"ffhq"``."""
+        """The pipeline of a preset: ``"avatars"`` or, from the paper's Table S1, ``"ffhq"``."""
         return cls.from_recipe(registry().preset(name).recipe, device=device, memory=memory)
 
     @classmethod
@@ -116,14 +118,14 @@ class Pipeline:
         foreground: Part | None = None,
     ) -> Pipeline:
         """A new pipeline with some stages exchanged; the others are shared with this one."""
-        given = {
-            "source": source,
-            "features": features,
-            "clusterer": clusterer,
-            "foreground": foreground,
-        }
-        parts = [getattr(self._stages, s) if given[s] is None else given[s] for s in SLOTS]
-        return Pipeline(*parts, device=self._device, memory=self._memory)
+        return Pipeline(
+            self.source if source is None else source,
+            self.features if features is None else features,
+            self.clusterer if clusterer is None else clusterer,
+            self.foreground if foreground is None else foreground,
+            device=self._device,
+            memory=self._memory,
+        )
 
     @property
     def source(self) -> VariantSource:
@@ -160,7 +162,7 @@ class Pipeline:
             temporary.write_text(self.recipe.to_toml(), encoding="utf-8")
 
     def plan(self, size: tuple[int, int] | None = None, variants: int | None = None) -> Plan:
-        """Predict the memory of each stage; loads nothing.
+        """Predict the memory of each stage; runs nothing.
 
         Args:
             size: (H, W); None asks the source.
@@ -210,25 +212,17 @@ class Pipeline:
             MemoryBudgetError: a stage will not fit; known before the work begins.
         """
         asked = as_query(query, seed)
-        ctx = RunContext(
-            device=resolve_device(self._device),
-            seed=seed if seed is not None else asked.seed or 0,
-            memory=self._memory,
-            cache=cache_folder(),
-            **({"progress": progress} if progress else {}),  # type: ignore[arg-type]
-        )
-        self._check_query(asked)
+        ctx = self._context(asked, seed, progress)
         record = Record(ctx)
-        with record.stage("source"):
-            variants = self.source.open(asked, ctx.at("source", self.source.id))
+        variants = self._open(asked, ctx, record)
         size = (int(variants.image.shape[1]), int(variants.image.shape[2]))
         self._plan(size, variants.count, ctx.device).check()
-        summary = self._summarise(variants, ctx, record)
         image = variants.image.to(ctx.device)
-        regions = []
-        for box in self._boxes(image, ctx):
-            clusters, foreground = self._segment(summary, image, box, ctx, record)
-            regions.append(Region(box, clusters, foreground))
+        # Before the variants: a box that does not fit should not cost their time.
+        with record.stage("foreground"):
+            boxes = self._boxes(image, ctx)
+        summary = self._summarise(variants, ctx, record)
+        regions = [self._segment(summary, image, box, ctx, record) for box in boxes]
         result = Segmentation(image=variants.image.cpu(), regions=tuple(regions))
         data = record.finish(self.recipe, asked, variants, result)
         return replace(result, provenance=data)
@@ -236,16 +230,16 @@ class Pipeline:
     def summarise(self, query: QueryLike | None = None, *, seed: int | None = None) -> StyleSummary:
         """The style summary of a query alone, for clustering it yourself."""
         asked = as_query(query, seed)
-        run_seed = seed if seed is not None else asked.seed or 0
-        ctx = RunContext(device=resolve_device(self._device), seed=run_seed, memory=self._memory)
-        self._check_query(asked)
-        variants = self.source.open(asked, ctx.at("source", self.source.id))
-        return self._summarise(variants, ctx, Record(ctx))
+        ctx = self._context(asked, seed)
+        record = Record(ctx)
+        return self._summarise(self._open(asked, ctx, record), ctx, record)
 
-    def __repr__(self) -> str:
-        return "Pipeline(" + ", ".join(repr(getattr(self._stages, s)) for s in SLOTS) + ")"
+    def check_query(self, query: Query) -> None:
+        """Refuse a query of a kind that the source does not take; opens nothing.
 
-    def _check_query(self, query: Query) -> None:
+        Raises:
+            InputError: a seed where the source wants files, or files where it wants a seed.
+        """
         if query.kind not in self.source.accepts:
             asks = {"seed": "a seed, e.g. 7", "files": "image files or a folder"}
             raise InputError(
@@ -254,6 +248,27 @@ class Pipeline:
                 got=f"seed {query.seed}" if query.kind == "seed" else f"path {query.paths[0]}",
                 fix="use such a query, or another source (`covary list source`)",
             )
+
+    def __repr__(self) -> str:
+        return "Pipeline(" + ", ".join(repr(getattr(self._stages, s)) for s in SLOTS) + ")"
+
+    def _context(
+        self,
+        query: Query,
+        seed: int | None,
+        progress: Callable[[int, int, str], None] | None = None,
+    ) -> RunContext:
+        ctx = RunContext(
+            device=resolve_device(self._device),
+            seed=check_seed(seed) if seed is not None else query.seed or 0,
+            memory=self._memory,
+        )
+        return replace(ctx, progress=progress) if progress else ctx
+
+    def _open(self, query: Query, ctx: RunContext, record: Record) -> Variants:
+        self.check_query(query)
+        with record.stage("source"):
+            return self.source.open(query, ctx.at("source", self.source.id))
 
     def _plan(self, size: tuple[int, int], variants: int, device: torch.device) -> Plan:
         features = variants * self.features.channels
@@ -305,7 +320,7 @@ class Pipeline:
 
     def _segment(
         self, summary: StyleSummary, image: torch.Tensor, box: Box, ctx: RunContext, record: Record
-    ) -> tuple[Any, Any]:
+    ) -> Region:
         whole = (box.y1 - box.y0, box.x1 - box.x0) == summary.size
         part = summary if whole else summary.crop(box)
         rows, columns = box.slices
@@ -316,7 +331,7 @@ class Pipeline:
             foreground = self.foreground.select(
                 clusters, inner, ctx.at("foreground", self.foreground.id)
             )
-        return clusters, foreground
+        return Region(box, clusters.cpu(), foreground.cpu())
 
 
 def as_query(query: QueryLike | None, seed: int | None = None) -> Query:
@@ -331,12 +346,15 @@ def as_query(query: QueryLike | None, seed: int | None = None) -> Query:
         return Query(seed=seed)
     if isinstance(query, Query):
         return query
-    if isinstance(query, int) and not isinstance(query, bool):
-        return Query(seed=query)
-    if isinstance(query, str) and query.isdigit():
+    if isinstance(query, Integral):
+        return Query(seed=cast(int, query))
+    if isinstance(query, str) and query.isdecimal():
         return Query(seed=int(query))
-    given = [query] if isinstance(query, (str, os.PathLike)) else list(cast(Iterable[Any], query))
-    paths = tuple(Path(path) for path in given)
+    try:
+        given = [query] if isinstance(query, (str, os.PathLike)) else cast(Iterable[Any], query)
+        paths = tuple(Path(path) for path in given)
+    except TypeError:
+        raise InputError("query", expected="a seed or paths", got=repr(query)) from None
     for path in paths:
         if not path.exists():
             raise InputError(
@@ -374,4 +392,6 @@ def _registered_id(component_class: type[Configurable], slot: str) -> str:
     for entry in registry().components:
         if entry.kind == slot and entry.component.target == target:
             return entry.id
-    return f"local/{component_class.__name__.lower()}"
+    # An id is lower-case ASCII; a class's name may start with _ and hold any letters.
+    name = re.sub(r"[^a-z0-9]+", "-", component_class.__name__.lower()).strip("-")
+    return f"local/{name or 'component'}"

@@ -58,7 +58,9 @@ class Plan:
             need = self.summary_bytes + (stage.bytes or 0)
             if need > self.budget:
                 height, width = self.size
-                where = f"stage {stage.stage!r}" + (f" ({stage.component})" if stage.component else "")
+                where = f"stage {stage.stage!r}" + (
+                    f" ({stage.component})" if stage.component else ""
+                )
                 raise MemoryBudgetError(
                     f"{where} will not fit at {height}x{width} with {self.variants} variants",
                     expected=f"at most {_mib(self.budget)}",

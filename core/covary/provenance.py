@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import platform
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,7 +29,18 @@ from .types import Query, Variants
 if TYPE_CHECKING:
     from .segmentation import Segmentation
 
-__all__ = ["Comparison", "Record", "adjusted_rand_index", "file_sha256", "iou", "rerun"]
+__all__ = [
+    "Comparison",
+    "Record",
+    "adjusted_rand_index",
+    "components_data",
+    "file_sha256",
+    "iou",
+    "query_data",
+    "read_provenance",
+    "rerun",
+    "saved_query",
+]
 
 _VERSIONS = ("covary", "torch", "numpy", "kornia")
 
@@ -58,10 +70,10 @@ class Record:
         return {
             "format": 1,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "query": _query_data(query),
+            "query": query_data(query),
             "seed": self._ctx.seed,
             "recipe": recipe.model_dump(mode="json"),
-            "components": {slot: _component_data(getattr(recipe, slot).use) for slot in SLOTS},
+            "components": components_data(recipe),
             "inputs": dict(variants.inputs),
             "image": {"size": list(result.size), "variants": variants.count},
             "result": _result_data(result),
@@ -79,9 +91,9 @@ class Comparison:
     folder: Path
     """Where the first is."""
     ari: float
-    """Adjusted Rand index of the cluster labels, 1 for the same partition."""
+    """Adjusted Rand index of the cluster labels, 1 for the same partition; 0 if sizes differ."""
     iou: float
-    """Intersection over union of the masks; 1 where both found nothing."""
+    """Intersection over union of the masks; 1 where both found nothing, 0 if sizes differ."""
     same_image: bool
     """Whether X_0 is equal to the last bit."""
     changed: tuple[str, ...] = ()
@@ -102,9 +114,10 @@ def rerun(folder: str | os.PathLike[str], device: str = "auto") -> Comparison:
 
     Raises:
         InputError: no whole result there, or one of its inputs is gone.
-        PluginError: it was made with a component that is not registered.
+        PluginError: it was made with a component that was never registered.
+        UnknownNameError: its component's plugin is not installed here.
     """
-    from .pipeline import Pipeline
+    from .pipeline import Pipeline, as_query
     from .segmentation import read_labels
 
     folder = Path(folder)
@@ -117,16 +130,23 @@ def rerun(folder: str | os.PathLike[str], device: str = "auto") -> Comparison:
                 f"{used} is not a registered component, so this result cannot be run again",
                 fix="register it through a plugin (see the tutorial)",
             )
-    data = saved["query"]
-    query = Query(seed=data.get("seed"), paths=tuple(map(Path, data.get("paths", ()))))
-    again = Pipeline.from_recipe(recipe, device=device)(query, seed=saved["seed"])
+    labels = read_labels(folder / "clusters.png")
+    image = read_image(folder / "image.png")
     mask_file = folder / "mask.png"
-    mask = read_image(mask_file)[0] > 127 if mask_file.exists() else torch.zeros_like(again.mask)
+    mask = (
+        read_image(mask_file)[0] > 127
+        if mask_file.exists()
+        else torch.zeros_like(labels, dtype=torch.bool)
+    )
+    query = saved_query(saved)
+    query = as_query(query.paths or query.seed)  # refuses paths that are gone
+    again = Pipeline.from_recipe(recipe, device=device)(query, seed=saved["seed"])
+    comparable = again.size == tuple(labels.shape) == tuple(mask.shape)
     return Comparison(
         folder=folder,
-        ari=adjusted_rand_index(read_labels(folder / "clusters.png"), again.labels),
-        iou=iou(mask, again.mask),
-        same_image=torch.equal(read_image(folder / "image.png"), again.image),
+        ari=adjusted_rand_index(labels, again.labels) if comparable else 0.0,
+        iou=iou(mask, again.mask) if comparable else 0.0,
+        same_image=torch.equal(image, again.image),
         changed=_changes(saved, again.provenance),
     )
 
@@ -150,7 +170,15 @@ def read_provenance(folder: str | os.PathLike[str]) -> dict[str, Any]:
     if not isinstance(data, dict) or data.get("format") != 1:
         got = str(data.get("format") if isinstance(data, dict) else type(data).__name__)
         raise InputError(f"provenance {path}", expected="format 1", got=got)
+    if missing := sorted({"query", "recipe", "seed"} - set(data)):
+        raise InputError(f"provenance {path}", expected=f"an entry {missing[0]!r}", got="none")
     return data
+
+
+def saved_query(saved: Mapping[str, Any]) -> Query:
+    """The query that a provenance records."""
+    data = saved["query"]
+    return Query(seed=data.get("seed"), paths=tuple(map(Path, data.get("paths", ()))))
 
 
 def adjusted_rand_index(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -185,7 +213,13 @@ def adjusted_rand_index(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 def iou(a: torch.Tensor, b: torch.Tensor) -> float:
-    """Intersection over union of two bool masks; 1 where both are empty."""
+    """Intersection over union of two bool masks of one shape; 1 where both are empty.
+
+    Raises:
+        InputError: the shapes differ.
+    """
+    if a.shape != b.shape:
+        raise InputError("masks", expected=f"shape {tuple(a.shape)}", got=str(tuple(b.shape)))
     union = int((a | b).sum())
     return int((a & b).sum()) / union if union else 1.0
 
@@ -196,15 +230,22 @@ def file_sha256(path: str | os.PathLike[str]) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _query_data(query: Query) -> dict[str, Any]:
+def query_data(query: Query) -> dict[str, Any]:
+    """How a provenance records a query; :func:`saved_query` reads it back."""
     if query.kind == "seed":
         return {"seed": query.seed}
     return {"paths": [str(path.resolve()) for path in query.paths]}
 
 
-def _component_data(component_id: str) -> dict[str, str]:
+def components_data(recipe: Recipe) -> dict[str, dict[str, str]]:
+    """Where a recipe's components come from: id, distribution and version of each stage."""
+    return {slot: _component_data(slot, recipe) for slot in SLOTS}
+
+
+def _component_data(slot: str, recipe: Recipe) -> dict[str, str]:
+    component_id = getattr(recipe, slot).use
     try:
-        origin = find(component_id).origin
+        origin = find(component_id, slot).origin
     except CovaryError:
         return {"id": component_id, "distribution": "not registered"}
     return {"id": component_id, "distribution": origin.distribution, "version": origin.version}
@@ -220,14 +261,19 @@ def _result_data(result: Segmentation) -> dict[str, Any]:
                 "found": region.foreground.found,
                 "reason": region.foreground.reason,
                 "foreground_clusters": region.foreground.clusters.nonzero().flatten().tolist(),
-                "scores": [round(score, 6) for score in region.foreground.scores.tolist()],
+                "scores": [_number(score) for score in region.foreground.scores.tolist()],
                 "cluster_pixels": region.clusters.counts.tolist(),
-                "inertia": region.clusters.inertia,
+                "inertia": _number(region.clusters.inertia),
                 "iterations": region.clusters.iterations,
                 "converged": region.clusters.converged,
             }
         )
     return {"found": result.found, "reason": result.reason, "regions": regions}
+
+
+def _number(value: float) -> float | None:
+    """``value`` with seven digits, or None where it is not finite, which JSON cannot say."""
+    return float(f"{value:.7g}") if math.isfinite(value) else None
 
 
 def _memory_data(device: torch.device) -> dict[str, Any]:

@@ -69,9 +69,9 @@ class Spec(BaseModel):
 
     def create(self, kind: str) -> Configurable:
         """The component of that kind; errors as ``covary.create``'s."""
-        from ._registry import create
+        from ._registry import find
 
-        return create(self.use, kind=kind, **self.params)
+        return find(self.use, kind).create(self.params)
 
 
 class Recipe(BaseModel):

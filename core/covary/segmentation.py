@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +15,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from .images import output_folder, replacing, to_pil, write_png
+from .errors import InputError
+from .images import encode_png, output_folder, replacing, to_pil
 from .types import Box, ClusterMap, Foreground
 
 __all__ = ["PALETTE", "Region", "Segmentation", "read_labels"]
@@ -24,11 +27,11 @@ PALETTE = (
     (170, 51, 119), (187, 187, 187), (51, 34, 136), (136, 204, 238), (68, 170, 153),
     (17, 119, 51), (153, 153, 51), (221, 204, 119), (204, 102, 119), (136, 34, 85),
 )  # fmt: skip
-_OUTSIDE = 255
-"""Index in ``clusters.png`` of pixels that lie in no box."""
+_OUTSIDE = {"P": 255, "I;16": 65535}
+"""Index in ``clusters.png`` of pixels that lie in no box, by the picture's mode."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Region:
     """One clustered area: the whole image, or a box of it."""
 
@@ -40,7 +43,7 @@ class Region:
     """Which of these clusters are the content."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Segmentation:
     """What a pipeline made of one query."""
 
@@ -103,45 +106,67 @@ class Segmentation:
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write ``image.png clusters.png overlay.png mask.png provenance.json`` to ``folder``.
 
-        Each file appears only when it is whole, and ``provenance.json`` last, so its presence
-        says that the result is complete. ``mask.png`` is left out, and a stale one removed,
-        where no foreground was found: an all-black mask would pass for a result.
-        ``clusters.png`` is a palette image whose indices are the cluster ids.
+        All files are written beside their names and take them when the last one is whole,
+        ``provenance.json`` at the end, so its presence says that the result is complete; if
+        writing fails, an earlier result in the folder stays as it was. ``mask.png`` is left out,
+        and a stale one removed, where no foreground was found: an all-black mask would pass for
+        a result. ``clusters.png`` is a palette image whose indices are the cluster ids (16-bit
+        grey for more than 255 clusters); :func:`read_labels` reads it.
 
         Raises:
             OutputError: the folder cannot be written.
         """
         target = output_folder(folder)
-        with replacing(target / "provenance.json") as temporary:
-            write_png(self.image, target / "image.png")
-            write_png(self._cluster_picture(), target / "clusters.png")
-            write_png(self.overlay(), target / "overlay.png")
-            if self.found:
-                write_png(self.mask, target / "mask.png")
-            else:
+        pictures: dict[str, torch.Tensor | Image.Image] = {
+            "image.png": self.image,
+            "clusters.png": self._cluster_picture(),
+            "overlay.png": self.overlay(),
+        }
+        if self.found:
+            pictures["mask.png"] = self.mask
+        provenance = json.dumps(self.provenance, indent=2) + "\n"
+        with ExitStack() as stack:  # gives the names in reverse: provenance.json last
+            temporary = stack.enter_context(replacing(target / "provenance.json"))
+            temporary.write_text(provenance, encoding="utf-8")
+            for name, picture in pictures.items():
+                encode_png(picture, stack.enter_context(replacing(target / name)))
+            # Stopped between here and the end, a mixture of two results must not look whole.
+            (target / "provenance.json").unlink(missing_ok=True)
+            if not self.found:
                 (target / "mask.png").unlink(missing_ok=True)
-            temporary.write_text(json.dumps(self.provenance, indent=2) + "\n", encoding="utf-8")
         return target
 
     def _cluster_picture(self) -> Image.Image:
-        index = self.labels.clone()
-        index[index < 0] = _OUTSIDE
-        picture = Image.fromarray(index.to(torch.uint8).numpy())
+        index = self.labels.numpy()
+        if index.max() >= _OUTSIDE["P"]:
+            return Image.fromarray(np.where(index < 0, _OUTSIDE["I;16"], index).astype(np.uint16))
+        picture = Image.fromarray(np.where(index < 0, _OUTSIDE["P"], index).astype(np.uint8))
         picture.putpalette(_palette_bytes())
         return picture
 
     def _repr_png_(self) -> bytes:
         """The overlay, shown by notebooks."""
-        shown: bytes = to_pil(self.overlay())._repr_png_()
-        return shown
+        buffer = io.BytesIO()
+        to_pil(self.overlay()).save(buffer, format="PNG")
+        return buffer.getvalue()
 
 
 def read_labels(path: str | os.PathLike[str]) -> torch.Tensor:
-    """The cluster ids in a ``clusters.png``, int32 (H, W), -1 outside all boxes."""
-    with Image.open(path) as picture:
-        index = torch.from_numpy(np.array(picture)).to(torch.int32)
-    index[index == _OUTSIDE] = -1
-    return index
+    """The cluster ids in a ``clusters.png``, int32 (H, W), -1 outside all boxes.
+
+    Raises:
+        InputError: no such file, or not one that :meth:`Segmentation.save` wrote.
+    """
+    expected, fix = "a clusters.png that covary wrote", "segment the image again"
+    try:
+        with Image.open(path) as picture:
+            mode, index = picture.mode, np.array(picture).astype(np.int32)
+    except (OSError, SyntaxError) as error:
+        raise InputError(f"labels {path}", expected=expected, got=str(error), fix=fix) from error
+    if mode not in _OUTSIDE:
+        raise InputError(f"labels {path}", expected=expected, got=f"mode {mode}", fix=fix)
+    index[index == _OUTSIDE[mode]] = -1
+    return torch.from_numpy(index)
 
 
 def _outline(mask: torch.Tensor) -> torch.Tensor:
@@ -158,5 +183,5 @@ def _outline(mask: torch.Tensor) -> torch.Tensor:
 
 
 def _palette_bytes() -> bytes:
-    colours = [PALETTE[i % len(PALETTE)] for i in range(_OUTSIDE)]
+    colours = [PALETTE[i % len(PALETTE)] for i in range(_OUTSIDE["P"])]
     return bytes(channel for colour in [*colours, (0, 0, 0)] for channel in colour)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -39,26 +40,24 @@ class StyleSummary:
     __slots__ = ("data", "size")
 
     def __init__(self, data: torch.Tensor, size: tuple[int, int]) -> None:
-        if data.dtype not in _STORED:
+        if not isinstance(data, torch.Tensor) or data.dtype not in _STORED:
             raise InputError(
                 "style summary",
-                expected="dtype uint8, float16 or float32",
-                got=str(data.dtype),
+                expected="a tensor of uint8, float16 or float32",
+                got=f"{type(data).__name__} {getattr(data, 'dtype', '')}".rstrip(),
                 fix="use StyleSummary.from_matrix, which converts",
             )
         if data.ndim != 2 or 0 in data.shape:
             got = str(tuple(data.shape))
             raise InputError("style summary", expected="shape (N, D), not empty", got=got)
-        if len(size) != 2 or size[0] * size[1] != data.shape[0]:
-            raise InputError(
-                "style summary size", expected=f"(H, W) with H*W = {data.shape[0]}", got=str(size)
-            )
         self.data = data
-        self.size = (int(size[0]), int(size[1]))
+        self.size = _check_size(size, data.shape[0])
         self._check_finite()
 
     @classmethod
-    def from_matrix(cls, matrix: np.ndarray[Any, Any] | torch.Tensor, size: tuple[int, int]) -> StyleSummary:
+    def from_matrix(
+        cls, matrix: np.ndarray[Any, Any] | torch.Tensor, size: tuple[int, int]
+    ) -> StyleSummary:
         """A summary of your own data.
 
         Args:
@@ -70,7 +69,7 @@ class StyleSummary:
         Raises:
             InputError: as the constructor's.
         """
-        tensor = torch.from_numpy(matrix) if isinstance(matrix, np.ndarray) else matrix
+        tensor = _from_numpy(matrix) if isinstance(matrix, np.ndarray) else matrix
         if not isinstance(tensor, torch.Tensor):
             got = type(matrix).__name__
             raise InputError("matrix", expected="a numpy array or torch tensor (N, D)", got=got)
@@ -81,7 +80,9 @@ class StyleSummary:
         return cls(tensor.detach(), size)
 
     @classmethod
-    def from_images(cls, images: np.ndarray[Any, Any] | torch.Tensor, space: str = "lab") -> StyleSummary:
+    def from_images(
+        cls, images: np.ndarray[Any, Any] | torch.Tensor, space: str = "lab"
+    ) -> StyleSummary:
         """A summary of an aligned stack of images.
 
         Args:
@@ -95,7 +96,7 @@ class StyleSummary:
         from ._registry import create
         from .types import VariantBatch
 
-        tensor = torch.from_numpy(images) if isinstance(images, np.ndarray) else images
+        tensor = _from_numpy(images) if isinstance(images, np.ndarray) else images
         batch = VariantBatch(tensor)
         features = create(space, kind="features")
         builder = SummaryBuilder(
@@ -220,11 +221,18 @@ class SummaryBuilder:
             raise MemoryBudgetError(f"no memory for the style summary: {error}") from error
 
     def add(self, features: torch.Tensor) -> None:
-        """Append (B, C, H, W), C and (H, W) as promised.
+        """Append (B, C, H, W) in the promised dtype, C and (H, W) as promised.
 
         Raises:
-            InputError: another shape, or more variants than promised.
+            InputError: another dtype or shape, or more variants than promised.
         """
+        if features.dtype != self._planes.dtype:
+            raise InputError(
+                f"features of variant {self.done}",
+                expected=f"dtype {str(self._planes.dtype).removeprefix('torch.')}",
+                got=str(features.dtype).removeprefix("torch."),
+                fix="encode must return the dtype that its feature space declares",
+            )
         expected = (self.channels, *self.size)
         if tuple(features.shape[1:]) != expected:
             raise InputError(
@@ -249,3 +257,26 @@ class SummaryBuilder:
         if self.done != self.count:
             raise InputError("variants", expected=f"{self.count} of them", got=str(self.done))
         return StyleSummary(self._planes.reshape(len(self._planes), -1).T, self.size)
+
+
+def _check_size(size: tuple[int, int], pixels: int) -> tuple[int, int]:
+    """``size`` as plain integers if it is (H, W) with H*W = ``pixels``."""
+    try:
+        height, width = map(operator.index, size)
+    except (TypeError, ValueError):
+        height = width = 0
+    if height < 1 or width < 1 or height * width != pixels:
+        expected = f"(H, W) with H*W = {pixels}"
+        raise InputError("style summary size", expected=expected, got=str(size))
+    return height, width
+
+
+def _from_numpy(array: np.ndarray[Any, Any]) -> torch.Tensor:
+    """The array as a tensor, shared where torch can take its dtype and strides as they are."""
+    if array.dtype.kind not in "iuf":
+        raise InputError("array", expected="real numbers", got=f"dtype {array.dtype}")
+    if array.dtype not in (np.uint8, np.float16, np.float32):
+        array = array.astype(np.float32)
+    if not array.flags.writeable or any(stride < 0 for stride in array.strides):
+        array = array.copy()
+    return torch.from_numpy(array)

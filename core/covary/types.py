@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import operator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ __all__ = [
     "check_image",
 ]
 
+_LABELS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
 
 def check_image(image: torch.Tensor, what: str = "image") -> torch.Tensor:
     """``image`` itself if it is uint8 (3, H, W), RGB.
@@ -32,11 +35,24 @@ def check_image(image: torch.Tensor, what: str = "image") -> torch.Tensor:
         InputError: another dtype or shape.
     """
     if not isinstance(image, torch.Tensor) or image.dtype != torch.uint8:
-        got = getattr(image, "dtype", type(image).__name__)
-        raise InputError(what, expected="a uint8 tensor (3, H, W)", got=str(got))
+        got = f"{type(image).__name__} {getattr(image, 'dtype', '')}".rstrip()
+        raise InputError(what, expected="a uint8 tensor (3, H, W)", got=got)
     if image.ndim != 3 or image.shape[0] != 3 or 0 in image.shape:
         raise InputError(what, expected="shape (3, H, W), RGB", got=str(tuple(image.shape)))
     return image
+
+
+def check_seed(seed: Any) -> int:
+    """``seed`` as a plain int; numpy's integers are taken too.
+
+    Raises:
+        InputError: not an integer in 0..2^32-1.
+    """
+    value = _integer(seed)
+    if value is None or not 0 <= value < 2**32:
+        # numpy.random.RandomState, the published seed convention, takes no other.
+        raise InputError("seed", expected="an integer in 0..2^32-1", got=repr(seed))
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +67,8 @@ class Query:
     def __post_init__(self) -> None:
         if (self.seed is None) == (not self.paths):
             raise InputError("query", expected="either a seed or paths", got=repr(self))
-        if self.seed is not None and not 0 <= self.seed < 2**32:
-            # numpy.random.RandomState, the published seed convention, takes no other.
-            raise InputError("seed", expected="an integer in 0..2^32-1", got=str(self.seed))
+        if self.seed is not None:
+            object.__setattr__(self, "seed", check_seed(self.seed))
 
     @property
     def kind(self) -> str:
@@ -63,10 +78,13 @@ class Query:
     @property
     def name(self) -> str:
         """A short name fit for a folder: the seed, or the first path's stem."""
-        return str(self.seed) if self.seed is not None else self.paths[0].stem
+        if self.seed is not None:
+            return str(self.seed)
+        # Resolved, because "." and ".." have no name of their own.
+        return self.paths[0].resolve().stem or "root"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class VariantBatch:
     """Some variants of one query."""
 
@@ -74,14 +92,16 @@ class VariantBatch:
     """uint8 (B, 3, H, W), RGB, on the run's device."""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.images, torch.Tensor) or self.images.dtype != torch.uint8:
+            got = getattr(self.images, "dtype", "")
+            got = f"{type(self.images).__name__} {got}".rstrip()
+            raise InputError("variants", expected="a uint8 tensor (B, 3, H, W)", got=got)
         shape = tuple(self.images.shape)
-        if self.images.dtype != torch.uint8:
-            raise InputError("variants", expected="dtype uint8", got=str(self.images.dtype))
         if len(shape) != 4 or shape[1] != 3 or 0 in shape:
             raise InputError("variants", expected="shape (B, 3, H, W), RGB", got=str(shape))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Variants:
     """An opened query: the image and, lazily, its variants."""
 
@@ -96,6 +116,8 @@ class Variants:
 
     def __post_init__(self) -> None:
         check_image(self.image, "X_0")
+        if self.count < 1:
+            raise InputError("variants", expected="at least 1", got=str(self.count))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +130,11 @@ class Box:
     y1: int
 
     def __post_init__(self) -> None:
+        for name in self.__slots__:
+            value = _integer(given := getattr(self, name))
+            if value is None:
+                raise InputError(f"box {name}", expected="an integer", got=repr(given))
+            object.__setattr__(self, name, value)
         if self.x1 <= self.x0 or self.y1 <= self.y0:
             raise InputError("box", expected="x0 < x1 and y0 < y1", got=str(self))
 
@@ -147,7 +174,7 @@ class Detection:
     """Confidence in 0..1."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ClusterMap:
     """Which cluster each pixel belongs to (Y' in the paper).
 
@@ -190,10 +217,16 @@ class ClusterMap:
         Raises:
             InputError: shapes or labels that do not fit each other.
         """
-        flat = labels.reshape(-1)
-        k = centers.shape[0]
-        if flat.numel() != size[0] * size[1]:
-            raise InputError("labels", expected=f"{size[0]}x{size[1]} pixels", got=str(flat.numel()))
+        if not isinstance(labels, torch.Tensor) or labels.dtype not in _LABELS:
+            got = f"{type(labels).__name__} {getattr(labels, 'dtype', '')}".rstrip()
+            raise InputError("labels", expected="a tensor of integers", got=got)
+        if centers.ndim != 2:
+            got = str(tuple(centers.shape))
+            raise InputError("centers", expected="shape (K, D)", got=got)
+        flat, k = labels.reshape(-1), centers.shape[0]
+        if flat.numel() != size[0] * size[1] or not flat.numel():
+            expected = f"{size[0]}x{size[1]} pixels, at least one"
+            raise InputError("labels", expected=expected, got=str(flat.numel()))
         low, high = int(flat.min()), int(flat.max())
         if low < 0 or high >= k:
             raise InputError("labels", expected=f"values in 0..{k - 1}", got=f"{low}..{high}")
@@ -205,6 +238,10 @@ class ClusterMap:
             iterations=int(iterations),
             converged=bool(converged),
         )
+
+    def cpu(self) -> ClusterMap:
+        """This map in the CPU's memory."""
+        return replace(self, labels=self.labels.cpu(), centers=self.centers.cpu())
 
     @property
     def k(self) -> int:
@@ -222,7 +259,7 @@ class ClusterMap:
         return torch.bincount(self.labels.reshape(-1).long(), minlength=self.k)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Foreground:
     """Which clusters are the content, and the mask they make; possibly none, with the reason."""
 
@@ -250,13 +287,15 @@ class Foreground:
             reason: how the rule decided, in words; it is kept whatever the outcome.
 
         Raises:
-            InputError: ``chosen`` or ``scores`` is not of shape (K,).
+            InputError: ``chosen`` or ``scores`` is not of shape (K,), or ``chosen`` not bool.
         """
+        if chosen.dtype != torch.bool:
+            raise InputError("chosen", expected="dtype bool", got=str(chosen.dtype))
         for name, value in (("chosen", chosen), ("scores", scores)):
             if tuple(value.shape) != (clusters.k,):
                 got = str(tuple(value.shape))
                 raise InputError(name, expected=f"shape ({clusters.k},)", got=got)
-        chosen = chosen.to(device=clusters.labels.device, dtype=torch.bool)
+        chosen = chosen.to(clusters.labels.device)
         mask = chosen[clusters.labels.long()]
         covered = int(mask.sum())
         if covered == 0:
@@ -272,6 +311,12 @@ class Foreground:
             scores=scores.to(device=clusters.labels.device, dtype=torch.float32),
         )
 
+    def cpu(self) -> Foreground:
+        """This foreground in the CPU's memory."""
+        return replace(
+            self, clusters=self.clusters.cpu(), mask=self.mask.cpu(), scores=self.scores.cpu()
+        )
+
 
 def _canonical_order(labels: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     """(new id of each old id, old id of each new id): by falling size, ties by first pixel."""
@@ -279,8 +324,19 @@ def _canonical_order(labels: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.
     first = torch.full((k,), labels.numel(), dtype=torch.int64, device=labels.device)
     index = torch.arange(labels.numel(), device=labels.device)
     first.scatter_reduce_(0, labels, index, reduce="amin")
-    keys: Sequence[tuple[Any, ...]] = list(zip((-counts).tolist(), first.tolist(), range(k)))
-    order = torch.tensor([key[-1] for key in sorted(keys)], device=labels.device)
+    sizes, starts = counts.tolist(), first.tolist()
+    by_size = sorted(range(k), key=lambda old: (-sizes[old], starts[old]))
+    order = torch.tensor(by_size, device=labels.device)
     new_id = torch.empty_like(order)
     new_id[order] = torch.arange(k, device=labels.device)
     return new_id, order
+
+
+def _integer(value: Any) -> int | None:
+    """``value`` as a plain int, or None if it is no integer (bool counts as none)."""
+    if isinstance(value, bool):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
