@@ -1,0 +1,142 @@
+"""Masks of rendered scenes against the exact ones: ``python -m covary_bench.quality``.
+
+For every seed the variants are drawn once, and clustered for every colour space and k; every
+foreground rule then judges the same clusters. Seeds start at 1000: smaller ones were looked at
+while the renderer and the rules' defaults were chosen.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import covary
+from covary.provenance import iou
+from covary.testing import worlds
+
+from .report import RESULTS, print_table, spread, write_results
+
+RULES: dict[str, tuple[str, dict[str, Any]]] = {
+    "corner, upper": ("corner", {"corners": "upper"}),
+    "corner, all": ("corner", {"corners": "all"}),
+    "saliency": ("saliency", {}),
+}
+ORACLE = "oracle"
+"""Chooses each cluster that lies mostly inside the exact mask: the best any rule could do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One mask against the exact one."""
+
+    found: bool
+    foreground: float
+    """IoU of the foreground."""
+    background: float
+    """IoU of the background."""
+
+    @property
+    def miou(self) -> float:
+        """Mean of the two."""
+        return (self.foreground + self.background) / 2
+
+
+def score(mask: torch.Tensor, truth: torch.Tensor, found: bool = True) -> Score:
+    """How a mask compares; "none found" scores as an empty mask."""
+    return Score(found, iou(mask, truth), iou(~mask, ~truth))
+
+
+def evaluate_seed(
+    seed: int, resolution: int, variants: int, spaces: Sequence[str], ks: Sequence[int]
+) -> Iterator[tuple[tuple[str, int, str], Score]]:
+    """((space, k, rule), score) of every combination for one seed."""
+    truth = worlds.get("avatars").scene(seed, (resolution, resolution)).truth.foreground[0]
+    source = ("worlds", {"resolution": resolution, "n": variants})
+    for space in spaces:
+        pipe = covary.Pipeline(source, space, "lloyd", "corner", device="cpu")
+        summary = pipe.summarise(seed=seed)
+        for k in ks:
+            clusterer = covary.create("lloyd", k=k)
+            clusters = clusterer.fit(summary, covary.RunContext(seed=seed))
+            yield (space, k, ORACLE), score(_oracle(clusters, truth), truth)
+            for name, (rule, params) in RULES.items():
+                image = torch.zeros(3, resolution, resolution, dtype=torch.uint8)
+                chosen = covary.create(rule, kind="foreground", **params).select(clusters, image)
+                yield (space, k, name), score(chosen.mask, truth, chosen.found)
+
+
+def summarise(scores: Sequence[Score]) -> dict[str, Any]:
+    """Means over all seeds, and over those with a confident foreground, as the paper counts."""
+    confident = [s for s in scores if s.found]
+    return {
+        "seeds": len(scores),
+        "found": len(confident),
+        "miou": _mean([s.miou for s in scores]),
+        "miou_found": _mean([s.miou for s in confident]),
+        "iou_foreground": _mean([s.foreground for s in scores]),
+        "iou_background": _mean([s.background for s in scores]),
+        "miou_spread": spread([s.miou for s in scores]),
+    }
+
+
+def run(
+    seeds: Sequence[int], resolution: int, variants: int, spaces: Sequence[str], ks: Sequence[int]
+) -> list[dict[str, Any]]:
+    """One row for each combination of colour space, k and rule."""
+    scores: dict[tuple[str, int, str], list[Score]] = defaultdict(list)
+    for seed in seeds:
+        for key, value in evaluate_seed(seed, resolution, variants, spaces, ks):
+            scores[key].append(value)
+    return [
+        {"space": space, "k": k, "rule": rule, **summarise(values)}
+        for (space, k, rule), values in sorted(scores.items())
+    ]
+
+
+def main() -> None:
+    """Measure, print the table and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=200)
+    parser.add_argument("--first-seed", type=int, default=1000)
+    parser.add_argument("--resolution", type=int, default=64)
+    parser.add_argument("--variants", type=int, default=50)
+    parser.add_argument("--spaces", nargs="+", default=["lab", "rgb"])
+    parser.add_argument("--k", nargs="+", type=int, default=[2, 3, 4, 6, 8])
+    parser.add_argument("--name", default="worlds-avatars")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    args = parser.parse_args()
+    seeds = range(args.first_seed, args.first_seed + args.seeds)
+    rows = run(seeds, args.resolution, args.variants, args.spaces, args.k)
+    columns = ("space", "k", "rule", "seeds", "found", "miou", "miou_found", "iou_foreground")
+    print_table(
+        f"worlds avatars at {args.resolution}x{args.resolution}, {args.variants} variants",
+        [{column: row[column] for column in columns} for row in rows],
+    )
+    data = {
+        "method": __doc__,
+        "command": f"python -m covary_bench.quality --seeds {args.seeds} "
+        f"--first-seed {args.first_seed} --resolution {args.resolution} "
+        f"--variants {args.variants}",
+        "rows": rows,
+    }
+    print(write_results(args.name, data, args.out))
+
+
+def _oracle(clusters: covary.ClusterMap, truth: torch.Tensor) -> torch.Tensor:
+    labels = clusters.labels.long()
+    inside = torch.bincount(labels[truth], minlength=clusters.k)
+    return (inside * 2 > clusters.counts)[labels]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else float("nan")
+
+
+if __name__ == "__main__":
+    main()

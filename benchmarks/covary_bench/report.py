@@ -1,0 +1,89 @@
+"""What every benchmark writes: one JSON file with its method and machine, one short table."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+__all__ = ["RESULTS", "machine", "print_table", "spread", "write_results"]
+
+RESULTS = Path(__file__).parents[1] / "results"
+"""Where committed results live in a checkout."""
+
+
+def machine() -> dict[str, Any]:
+    """The machine and the versions that bear on a figure."""
+    import torch
+
+    found: dict[str, Any] = {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "torch_threads": torch.get_num_threads(),
+    }
+    if torch.cuda.is_available():
+        found["gpu"] = torch.cuda.get_device_name()
+    for name in ("covary", "torch", "numpy", "kornia", "faiss-cpu", "scikit-learn"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def spread(values: Sequence[float]) -> dict[str, float | int]:
+    """Median, quartiles and extremes of repeated measurements."""
+    ordered = sorted(values)
+    low, middle, high = statistics.quantiles(ordered, n=4, method="inclusive")
+    return {
+        "runs": len(ordered),
+        "min": ordered[0],
+        "q1": low,
+        "median": middle,
+        "q3": high,
+        "max": ordered[-1],
+    }
+
+
+def write_results(name: str, data: Mapping[str, Any], folder: Path = RESULTS) -> Path:
+    """Write ``folder/name.json`` with the machine beside the data; whole or not at all."""
+    from covary.images import output_folder, replacing
+
+    path = output_folder(folder) / f"{name}.json"
+    text = json.dumps({"machine": machine(), **data}, indent=2) + "\n"
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path
+
+
+def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print rows of equal keys as a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for column in rows[0]:
+        table.add_column(column, justify="right")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row.values()))
+    Console().print(table)
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
