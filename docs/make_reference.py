@@ -5,8 +5,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import covary
+from covary._cli.parameters import parameters
 from covary._registry import BUILTIN, Registered, registry
 from covary.catalogue import KINDS
 
@@ -46,46 +48,23 @@ def _component(entry: Registered) -> Iterator[str]:
     yield from (inspect.getdoc(component_class) or "", "")
     if entry.component.extra:
         yield from (f"Install: `{entry.install_command()}`", "")
-    fields = component_class.Params.model_fields
-    if not fields:
+    rows = parameters(component_class.Params)
+    if not rows:
         return
-    schema = component_class.Params.model_json_schema()["properties"]
     yield from ("| parameter | default | range | meaning |", "|---|---|---|---|")
-    for name, field in fields.items():
-        default = "required" if field.is_required() else f"`{_default(field.default)}`"
-        description = (field.description or "").rstrip(".")
-        yield f"| `{name}` | {default} | {_range(schema[name])} | {description} |"
+    for row in rows:
+        cells = (f"`{row['name']}`", _default(row), row["range"], row["description"].rstrip("."))
+        yield f"| {' | '.join(cells)} |"
     yield ""
 
 
-def _default(value: object) -> str:
-    if value is None:
+def _default(row: dict[str, Any]) -> str:
+    if row["required"]:
+        return "required"
+    default = row["default"]
+    if default is None:
         return "unset"
-    if isinstance(value, covary.Spec):
-        return value.use
-    return str(value)
-
-
-def _range(schema: dict[str, object]) -> str:
-    """Limits and choices of a parameter, in words."""
-    options = schema.get("anyOf", [schema])
-    words = []
-    for option in options if isinstance(options, list) else []:
-        if "enum" in option:
-            words.append(", ".join(f"`{choice}`" for choice in option["enum"]))
-        limits = [
-            f"{sign} {option[key]}"
-            for key, sign in (
-                ("minimum", ">="),
-                ("exclusiveMinimum", ">"),
-                ("maximum", "<="),
-                ("exclusiveMaximum", "<"),
-            )
-            if key in option
-        ]
-        if limits:
-            words.append(", ".join(limits))
-    return "; ".join(words)
+    return f"`{default['use'] if isinstance(default, dict) else default}`"
 
 
 def _presets() -> Iterator[str]:
@@ -96,9 +75,10 @@ def _presets() -> Iterator[str]:
         if shelved.origin.namespace != BUILTIN:
             continue
         preset = shelved.entry
-        assert isinstance(preset, covary.Preset)
-        recipe = preset.recipe
-        cells = [_spec(s) for s in (recipe.source, recipe.features, recipe.clusterer, recipe.foreground)]
+        recipe = cast(covary.Preset, preset).recipe
+        cells = [
+            _spec(s) for s in (recipe.source, recipe.features, recipe.clusterer, recipe.foreground)
+        ]
         yield f"| `{preset.name}` | {' | '.join(cells)} | {preset.cite} |"
     yield ""
 

@@ -3,8 +3,8 @@
 Start-up is a whole ``covary list`` process. Queries are timed in one process after the weights
 are loaded and one query has warmed it up, preset ``avatars`` (64x64, 50 variants, LAB, k = 4).
 Memory is measured in a fresh process each: the highest resident size while the work runs (VmHWM,
-reset through ``/proc/self/clear_refs``) less the resident size just before, which already holds
-torch. Linux only.
+reset through ``/proc/self/clear_refs``) less the resident size of the process once it has loaded
+everything and before it has any data. Linux only.
 """
 
 from __future__ import annotations
@@ -15,9 +15,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .report import RESULTS, print_table, spread, write_results
+
+if TYPE_CHECKING:
+    import covary
 
 _MIB = 2**20
 
@@ -45,45 +48,46 @@ def queries(runs: int) -> tuple[list[float], dict[str, float]]:
 
 
 def clustering_memory(side: int, variants: int, k: int) -> dict[str, float]:
-    """MiB of a ``lloyd`` fit above the compact tensor, on a rendered scene."""
-    import torch
-
+    """MiB of a ``lloyd`` fit above the process and the compact tensor, on a rendered scene."""
     import covary
 
-    source = ("worlds", {"resolution": side, "n": variants})
-    pipe = covary.Pipeline(source, "lab", ("lloyd", {"k": k}), "corner", device="cpu")
-    summary = pipe.summarise(seed=1000)
+    _warm_up(k)
+    before = _status("VmRSS")
+    summary = _pipeline(side, variants, k).summarise(seed=1000)
     clusterer = covary.create("lloyd", k=k)
-    small = covary.StyleSummary.from_matrix(torch.rand(256, 8), (16, 16))
-    clusterer.fit(small)  # loads what the first fit loads
-    start = time.perf_counter()
-    peak = _peak_above(lambda: clusterer.fit(summary))
-    return {
-        "compact_mib": summary.nbytes / _MIB,
-        "float32_mib": summary.pixels * summary.features * 4 / _MIB,
-        "extra_mib": peak / _MIB,
-        "seconds": time.perf_counter() - start,
-    }
+    peak, seconds = _highest(lambda: clusterer.fit(summary))
+    return _memory_row(summary.nbytes, summary.pixels * summary.features, peak - before, seconds)
 
 
 def pipeline_memory(side: int, variants: int, k: int) -> dict[str, float]:
     """MiB of a whole run above the process before it; the compact tensor is part of it."""
+    _warm_up(k)
+    before = _status("VmRSS")
+    pipe = _pipeline(side, variants, k)
+    plan = pipe.plan()
+    peak, seconds = _highest(lambda: pipe(seed=1000))
+    return _memory_row(plan.summary_bytes, side * side * plan.features, peak - before, seconds)
+
+
+def _pipeline(side: int, variants: int, k: int) -> covary.Pipeline:
     import covary
 
-    def pipe(resolution: int, n: int) -> covary.Pipeline:
-        source = ("worlds", {"resolution": resolution, "n": n})
-        return covary.Pipeline(source, "lab", ("lloyd", {"k": k}), "corner", device="cpu")
+    source = ("worlds", {"resolution": side, "n": variants})
+    return covary.Pipeline(source, "lab", ("lloyd", {"k": k}), "corner", device="cpu")
 
-    pipe(32, 4)(seed=1000)  # loads what the first run loads
-    full = pipe(side, variants)
-    compact = full.plan().summary_bytes
-    start = time.perf_counter()
-    peak = _peak_above(lambda: full(seed=1000))
+
+def _warm_up(k: int) -> None:
+    """Load everything that a run loads."""
+    _pipeline(32, 8, k)(seed=1000)
+
+
+def _memory_row(compact: int, values: int, peak: int, seconds: float) -> dict[str, float]:
     return {
         "compact_mib": compact / _MIB,
+        "float32_mib": values * 4 / _MIB,
         "peak_mib": peak / _MIB,
         "extra_mib": (peak - compact) / _MIB,
-        "seconds": time.perf_counter() - start,
+        "seconds": seconds,
     }
 
 
@@ -112,8 +116,7 @@ def main() -> None:
         for name in ("clustering_memory", "pipeline_memory")
     ]
     print_table("seconds", timed)
-    print_table(f"{args.side}x{args.side}, n = {args.variants}, k = {args.k}", memory[:1])
-    print_table("whole pipeline", memory[1:])
+    print_table(f"MiB at {args.side}x{args.side}, n = {args.variants}, k = {args.k}", memory)
     data = {
         "method": __doc__,
         "command": f"python -m covary_bench.costs --runs {args.runs} --side {args.side} "
@@ -136,12 +139,11 @@ def _in_fresh_process(name: str, args: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-def _peak_above(work: Callable[[], object]) -> int:
-    """Bytes by which the resident size rose, at its highest, while ``work`` ran."""
-    before = _status("VmRSS")
+def _highest(work: Callable[[], object]) -> tuple[int, float]:
+    """The highest resident size, bytes, while ``work`` ran, and its seconds."""
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    work()
-    return _status("VmHWM") - before
+    seconds = _timed(work)
+    return _status("VmHWM"), seconds
 
 
 def _status(key: str) -> int:

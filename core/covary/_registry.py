@@ -556,10 +556,14 @@ def _interface(kind: str) -> type[Configurable]:
 
 
 def _origin(point: EntryPoint) -> Origin:
+    # What an interrupted uninstall leaves may lack its metadata: None, or from some Python
+    # version on an error, where the type says str.
     try:
-        return Origin(point.name, point.dist.name, point.dist.version)  # type: ignore[union-attr]
-    except Exception:  # what an interrupted uninstall leaves may lack its metadata
-        return Origin(point.name, "unknown distribution")
+        found = point.dist and (point.dist.name, point.dist.version)
+    except Exception:
+        found = None
+    name, version = found or (None, None)
+    return Origin(point.name, name or "unknown distribution", version or "")
 
 
 def _installed(module: str) -> bool:

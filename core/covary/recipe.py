@@ -124,7 +124,10 @@ class Recipe(BaseModel):
         return cls.parse(data, origin=f"recipe {path}")
 
     def to_toml(self) -> str:
-        """The recipe as TOML text; ``from_toml`` reads it back to an equal recipe."""
+        """The recipe as TOML text; ``from_toml`` reads it back.
+
+        Parameters that are None are left out, as TOML cannot say it; they are then the default.
+        """
         import tomli_w
 
         return tomli_w.dumps(_without_none(self.model_dump(mode="json")))
@@ -166,7 +169,7 @@ def recipe_schema() -> dict[str, Any]:
 
 
 def _without_none(value: Any) -> Any:
-    """``value`` without None entries, which TOML cannot say and which are the defaults."""
+    """``value`` without None entries."""
     if isinstance(value, Mapping):
         return {key: _without_none(item) for key, item in value.items() if item is not None}
     if isinstance(value, (list, tuple)):

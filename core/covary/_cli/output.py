@@ -39,7 +39,8 @@ def raising() -> bool:
 
 def remark(text: str) -> None:
     """Print a line on stderr."""
-    click.echo(text, err=True)
+    # Not click.echo, which would bypass what a progress bar has put in the place of sys.stderr.
+    print(text, file=sys.stderr, flush=True)
 
 
 def print_json(data: Any) -> None:
@@ -56,24 +57,27 @@ def console() -> Console:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table whose first column is never broken."""
+    """Print a table whose first column is never broken; columns without any text are left out."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
+    used = [index for index in range(len(columns)) if any(row[index] for row in rows)]
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-    for index, column in enumerate(columns):
+    for index in used:
         first = index == 0
-        table.add_column(column, no_wrap=first, style="cyan" if first else "", overflow="fold")
+        table.add_column(
+            columns[index], no_wrap=first, style="cyan" if first else "", overflow="fold"
+        )
     for row in rows:
         # Text, not str: square brackets in a command such as 'covary[faiss]' are not markup.
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(row[index]) for index in used))
     console().print(table)
 
 
 @contextmanager
-def progress_bar(total: int) -> Iterator[tuple[Callable[[str], None], Report]]:
-    """A bar on stderr over ``total`` steps and one below it for the step at work.
+def progress_bar(total: int, doing: str) -> Iterator[tuple[Callable[[str], None], Report]]:
+    """A bar on stderr over ``total`` steps of ``doing``, and one below for the step at work.
 
     Gives ``next_step(what)``, to be called before each step, and a ``progress`` callback for what
     happens inside it. Where stderr is no terminal nothing is drawn.
@@ -91,7 +95,7 @@ def progress_bar(total: int) -> Iterator[tuple[Callable[[str], None], Report]]:
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        steps = bar.add_task("segmenting", total=total)
+        steps = bar.add_task(doing, total=total)
         inside = bar.add_task("", total=None)
         started = 0
 

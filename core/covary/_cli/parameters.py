@@ -56,7 +56,12 @@ def range_words(schema: dict[str, Any]) -> str:
     for option in schema.get("anyOf", [schema]):
         if "enum" in option:
             words.append(", ".join(map(str, option["enum"])))
-        limits = [f"{sign} {option[key]}" for key, sign in _LIMITS.items() if key in option]
+        limits = [
+            f"{sign} {option[key]}"
+            for key, sign in _LIMITS.items()
+            # The type of a tuple says its length already.
+            if key in option and not (key.endswith("Items") and "prefixItems" in option)
+        ]
         if limits:
             words.append(", ".join(limits))
     return "; ".join(words)

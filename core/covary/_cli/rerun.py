@@ -35,7 +35,7 @@ def rerun(folders: tuple[str, ...], device: str, as_json: bool) -> None:
     resolve_device(device)
     results = [result for folder in folders for result in _results_in(Path(folder))]
     rows = []
-    with progress_bar(len(results)) as (next_step, _):
+    with progress_bar(len(results), "again") as (next_step, _):
         for folder in results:
             next_step(folder.name)
             rows.append(_compare(folder, device))

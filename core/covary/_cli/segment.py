@@ -139,7 +139,7 @@ def _do(
 
 def _run(batch: Batch) -> None:
     try:
-        with progress_bar(len(batch.queries)) as (next_step, progress):
+        with progress_bar(len(batch.queries), "segmenting") as (next_step, progress):
             batch.run(next_step, progress)
     except KeyboardInterrupt:
         remark(f"stopped: {_how_far(batch)}; the same command resumes")

@@ -35,7 +35,12 @@ class Faiss(Clusterer):
     class Params(covary.Params):
         k: int = Field(4, ge=1, description="Number of clusters.")
         niter: int = Field(25, ge=1, description="Passes over the training pixels.")
-        nredo: int = Field(1, ge=1, description="Starts from different pixels; the best is kept.")
+        nredo: int = Field(
+            1,
+            ge=1,
+            description="Starts from different random pixels; the best is kept. faiss' own default "
+            "of 1 often ends in a poor optimum.",
+        )
         max_points_per_centroid: int | None = Field(
             None,
             ge=1,

@@ -46,6 +46,7 @@ class StyleGAN2(covary.VariantSource):
     determinism = "numeric"
 
     _generator: Generator | None = None
+    _sha256: str = ""
 
     def size(self) -> tuple[int, int]:
         """(H, W) in pixels; reads the checkpoint."""
@@ -65,6 +66,7 @@ class StyleGAN2(covary.VariantSource):
         if query.seed is None:
             raise covary.InputError("query of source stylegan2", expected="a seed", got="files")
         generator = self._loaded().to(ctx.device)
+        self._check_cutoff(generator.num_ws)
         psi = self.params.psi
         with torch.inference_mode():
             z = _published_latent(query.seed, generator.z_dim).to(ctx.device)
@@ -79,6 +81,16 @@ class StyleGAN2(covary.VariantSource):
             batches=_synthesise(generator, structure, codes, self.params.c),
             inputs={self.params.checkpoint: self._sha256},
         )
+
+    def _check_cutoff(self, layers: int) -> None:
+        # Only the checkpoint knows l, so Params cannot check this.
+        if self.params.c > layers:
+            raise covary.ParamsError(
+                "parameter 'c' of StyleGAN2",
+                expected=f"a cutoff in 0..{layers}, the layers of {self.params.checkpoint}",
+                got=str(self.params.c),
+                fix="lower c; the middle of the range is a good start",
+            )
 
     def _loaded(self) -> Generator:
         if self._generator is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -177,12 +178,15 @@ class Generator(nn.Module):
             generator = cls(plan.architecture)
         check_tensors(plan.tensors, generator.state_dict())
         generator.load_state_dict(plan.tensors, strict=False, assign=True)
+        device = plan.tensors["synthesis.b4.const"].device
         if "mapping.w_avg" not in plan.tensors:
-            generator.mapping.w_avg = torch.zeros(generator.w_dim)
+            generator.mapping.w_avg = torch.zeros(generator.w_dim, device=device)
             generator.mapping.has_w_avg = False
         for name, module in generator.named_modules():
             if hasattr(module, "resample_filter"):
-                module.resample_filter = plan.filters.get(name, plan.default_filter.clone())
+                module.resample_filter = plan.filters.get(name, plan.default_filter).to(
+                    device, copy=True
+                )
         return generator.eval().requires_grad_(False)
 
     def prefix(self, w_structure: Tensor, c: int, noise: Noise = "const") -> Prefix:
@@ -224,7 +228,7 @@ class Generator(nn.Module):
         return torch.cat([structure[:, :c].expand(len(w_styles), -1, -1), w_styles[:, c:]], dim=1)
 
     def _check_cutoff(self, c: int) -> None:
-        if isinstance(c, bool) or not isinstance(c, int) or not 0 <= c <= self.num_ws:
+        if isinstance(c, bool) or not isinstance(c, Integral) or not 0 <= c <= self.num_ws:
             raise InputError(
                 "cutoff c",
                 expected=f"an integer in 0..{self.num_ws}, the generator's layers",

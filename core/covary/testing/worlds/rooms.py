@@ -377,9 +377,12 @@ def _cuboid(
         layers.append(Layer(ink, cover, normal))
     # Where three faces meet their coverages fall a little short of 1; this fills the gap.
     width = min(1 / view.canvas.pixels, 0.02) + torch.zeros_like(x0)
+    xm, ym, zm = (x0 + x1) / 2, (y0 + y1) / 2, (z0 + z1) / 2
     for x, seen in ((x0, view.stands_at < x0), (x1, view.stands_at > x1)):
-        edge = view.stroke(view.point(x, y1, z0), view.point(x, (y0 + y1) / 2, z0), width)
-        yield Layer(ink, edge * seen * shown, _FRONT)
+        corner = view.point(x, y1, z0)
+        for middle in ((xm, y1, z0), (x, ym, z0), (x, y1, zm)):
+            edge = view.stroke(corner, view.point(*middle), width)
+            yield Layer(ink, edge * seen * shown, _FRONT)
     yield from _tiles(layers)
 
 
@@ -583,7 +586,8 @@ def _arms(
         beyond = side * (view.stands_at - inner) > 0
         shown = (beyond != behind).float()
         x = (outer, inner) if side < 0 else (inner, outer)
-        ends = (x, (low, f["arm_height"]), (z0 - 0.03, z1))
+        # A little into the back, or the wall would shine through where they only touch.
+        ends = (x, (low, f["arm_height"]), (z0 - 0.03, z1 + 0.02))
         yield from _cuboid(view, "arms", ends, shown)
 
 

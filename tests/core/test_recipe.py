@@ -1,0 +1,148 @@
+"""Recipes: pipelines as data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import covary
+from covary import InputError, ParamsError, Recipe, Spec
+from covary.recipe import SLOTS, recipe_schema
+
+NAMES = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,6}", fullmatch=True)
+USES = NAMES | st.tuples(NAMES, NAMES).map("/".join)
+KEYS = st.from_regex(r"[a-z]{2,6}", fullmatch=True).filter(
+    lambda key: key not in {"use", "copy", "json", "dict", "parse", "params", "create", "schema"}
+)
+SCALARS = (
+    st.booleans()
+    | st.integers(-(2**31), 2**31)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(codec="utf-8", exclude_characters="\r"), max_size=8)
+)
+VALUES = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3)
+)
+PARAMS = st.dictionaries(KEYS, VALUES, max_size=3)
+SPECS = st.builds(lambda use, params: Spec(use=use, **params), USES, PARAMS)
+RECIPES = st.builds(Recipe, **dict.fromkeys(SLOTS, SPECS))
+
+GOOD = {"source": "worlds", "features": "lab", "clusterer": "lloyd", "foreground": "corner"}
+
+
+class TestSpec:
+    @given(USES, PARAMS)
+    def test_all_forms_say_the_same(self, use: str, params: dict[str, object]) -> None:
+        mapping = Spec.parse({"use": use, **params})
+        assert Spec.parse((use, params)) == Spec.parse([use, params]) == mapping
+        assert (mapping.use, mapping.params) == (use, params)
+        assert Spec.parse(mapping) == mapping
+        assert Spec.parse(use) == Spec(use=use)
+
+    @pytest.mark.parametrize(
+        "bad",
+        [
+            "os:abort", "covary_plugins.clusterers.lloyd:Lloyd", "a/b/c", "Lloyd", "../x", "", "/a",
+            "a/", "a\n", 7, None, {}, {"k": 3}, ("lloyd",), ("lloyd", 3), ("lloyd", {}, 1),
+        ],
+    )  # fmt: skip
+    def test_nothing_else_is_a_name(self, bad: object) -> None:
+        with pytest.raises(
+            InputError, match=r"stage 3: expected a registered name such as 'lloyd'"
+        ):
+            Spec.parse(bad, origin="stage 3")
+
+    def test_creates_the_component(self) -> None:
+        component = Spec(use="lloyd", k=7).create("clusterer")
+        assert (component.id, component.params.k) == ("covary/lloyd", 7)
+
+    def test_unknown_parameters_suggest(self) -> None:
+        with pytest.raises(ParamsError, match=r"Lloyd has no parameter 'maxiter'; did you mean"):
+            Spec(use="lloyd", maxiter=7).create("clusterer")
+        with pytest.raises(ParamsError, match=r"'k' of Lloyd.*greater than or equal to 1, got 0"):
+            Spec(use="lloyd", k=0).create("clusterer")
+
+    def test_several_complaints_are_counted(self) -> None:
+        with pytest.raises(ParamsError, match=r"\(and 1 more\)"):
+            covary.create("lloyd", k="many", n_init=0)
+
+
+class TestRecipe:
+    @settings(max_examples=20)
+    @given(RECIPES)
+    def test_toml_round_trip(
+        self, tmp_path_factory: pytest.TempPathFactory, recipe: Recipe
+    ) -> None:
+        path = tmp_path_factory.getbasetemp() / "recipe.toml"
+        path.write_text(recipe.to_toml(), encoding="utf-8")
+        assert Recipe.from_toml(path) == recipe
+
+    def test_none_is_left_out(self, tmp_path: Path) -> None:
+        recipe = Recipe.parse({**GOOD, "clusterer": {"use": "lloyd", "coarse": None, "k": 2}})
+        path = tmp_path / "recipe.toml"
+        path.write_text(recipe.to_toml())
+        assert Recipe.from_toml(path).clusterer == Spec(use="lloyd", k=2)
+
+    @pytest.mark.parametrize("slot", SLOTS)
+    def test_a_missing_stage(self, slot: str) -> None:
+        data = {key: value for key, value in GOOD.items() if key != slot}
+        with pytest.raises(InputError, match=f"recipe, {slot}: .*got nothing"):
+            Recipe.parse(data)
+
+    def test_an_unknown_stage_suggests(self) -> None:
+        with pytest.raises(InputError, match="unknown stage 'cluster'; did you mean 'clusterer'"):
+            Recipe.parse({**GOOD, "cluster": "lloyd"})
+
+    def test_an_import_path_is_no_name(self) -> None:
+        with pytest.raises(InputError, match=r"mine, clusterer\.use: .*got 'os:abort'"):
+            Recipe.parse({**GOOD, "clusterer": "os:abort"}, origin="mine")
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            (b"source = ", "valid TOML"),
+            (b"\xff\xfe", "valid TOML"),
+            (b"", "got nothing"),
+            (b"source = 3", "registered name"),
+        ],
+    )
+    def test_a_bad_file_is_named(self, tmp_path: Path, content: bytes, message: str) -> None:
+        path = tmp_path / "pipe.toml"
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=rf"recipe .*pipe\.toml.*{message}"):
+            Recipe.from_toml(path)
+
+    def test_no_file_and_a_folder(self, tmp_path: Path) -> None:
+        for path in (tmp_path, tmp_path / "no.toml"):
+            with pytest.raises(InputError, match="expected a TOML file, got"):
+                Recipe.from_toml(path)
+
+
+class TestSchema:
+    def test_knows_every_component_and_its_parameters(self) -> None:
+        schema = recipe_schema()
+        assert schema["required"] == list(SLOTS)
+        for slot in SLOTS:
+            choices = schema["properties"][slot]["anyOf"]
+            named = {choice["title"]: choice for choice in choices if "title" in choice}
+            assert set(named) == {entry.id for entry in covary.components(slot)}
+            for entry in covary.components(slot):
+                fields = set(entry.load().Params.model_fields)
+                assert set(named[entry.id]["properties"]) == fields | {"use"}
+
+    def test_references_resolve(self) -> None:
+        schema = recipe_schema()
+
+        def references(node: object) -> list[str]:
+            if isinstance(node, dict):
+                own = [node["$ref"]] if isinstance(node.get("$ref"), str) else []
+                return own + [ref for value in node.values() for ref in references(value)]
+            if isinstance(node, list):
+                return [ref for value in node for ref in references(value)]
+            return []
+
+        for reference in references(schema):
+            assert reference.removeprefix("#/$defs/") in schema["$defs"]

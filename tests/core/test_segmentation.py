@@ -1,0 +1,252 @@
+"""Results: what they tell, and writing them so that a half of one never looks whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+import covary
+from covary import Box, ClusterMap, Foreground, InputError, OutputError, Region, Segmentation
+from covary.segmentation import PALETTE, read_labels
+
+FILES = {"image.png", "clusters.png", "overlay.png", "mask.png", "provenance.json"}
+
+
+def region(box: Box, labels: torch.Tensor, k: int, chosen: list[bool]) -> Region:
+    """A region with these labels, which must already be canonical."""
+    size = (box.y1 - box.y0, box.x1 - box.x0)
+    clusters = ClusterMap.from_labels(labels, torch.zeros(k, 2), size=size, inertia=0, iterations=1)
+    picked = torch.tensor(chosen)
+    return Region(
+        box, clusters, Foreground.from_clusters(clusters, picked, torch.zeros(k), "as told")
+    )
+
+
+def whole(seed: int = 0, k: int = 3, chosen: tuple[int, ...] = (1,), size=(6, 8)) -> Segmentation:
+    """A segmentation of a random image whose labels are random."""
+    draw = np.random.RandomState(seed)
+    image = torch.from_numpy(draw.randint(0, 256, (3, *size)).astype(np.uint8))
+    labels = torch.from_numpy(draw.randint(0, k, size))
+    box = Box(0, 0, size[1], size[0])
+    made = region(box, labels, k, [i in chosen for i in range(k)])
+    return Segmentation(image=image, regions=(made,), provenance={"seed": seed})
+
+
+class TestReading:
+    def test_one_region_is_the_whole(self) -> None:
+        seg = whole()
+        (only,) = seg.regions
+        assert (seg.size, seg.found, seg.reason) == ((6, 8), True, "as told")
+        assert torch.equal(seg.labels, only.clusters.labels)
+        assert torch.equal(seg.mask, only.clusters.labels == 1)
+
+    def test_no_region_is_nothing_found(self) -> None:
+        seg = Segmentation(image=whole().image, regions=())
+        assert not seg.found
+        assert not seg.mask.any()
+        assert (seg.labels == -1).all()
+        assert "no box" in seg.reason
+
+    @given(st.data())
+    def test_regions_are_placed_back(self, data: st.DataObject) -> None:
+        height, width = 7, 9
+        image = torch.zeros(3, height, width, dtype=torch.uint8)
+        mask = np.zeros((height, width), bool)
+        owner = np.full((height, width), -1)
+        regions = []
+        first = 0
+        for _ in range(data.draw(st.integers(1, 4))):
+            x0, y0 = data.draw(st.integers(0, width - 2)), data.draw(st.integers(0, height - 2))
+            x1, y1 = data.draw(st.integers(x0 + 1, width)), data.draw(st.integers(y0 + 1, height))
+            pixels = (y1 - y0) * (x1 - x0)
+            k = data.draw(st.integers(1, 3))
+            labels = data.draw(st.lists(st.integers(0, k - 1), min_size=pixels, max_size=pixels))
+            chosen = data.draw(st.lists(st.booleans(), min_size=k, max_size=k))
+            made = region(Box(x0, y0, x1, y1), torch.tensor(labels), k, chosen)
+            regions.append(made)
+            ids = made.clusters.labels.numpy()
+            foreground = np.isin(ids, np.flatnonzero(chosen))
+            if foreground.any() and not foreground.all():
+                mask[y0:y1, x0:x1] |= foreground
+            owner[y0:y1, x0:x1] = ids + first
+            first += k
+        seg = Segmentation(image=image, regions=tuple(regions))
+        assert np.array_equal(seg.mask.numpy(), mask)
+        assert np.array_equal(seg.labels.numpy(), owner)
+        assert seg.found == mask.any()
+
+    def test_the_reasons_of_all_regions_are_told(self) -> None:
+        one = region(Box(0, 0, 2, 1), torch.tensor([0, 1]), 2, [True, False])
+        two = region(Box(2, 0, 4, 1), torch.tensor([0, 1]), 2, [False, False])
+        seg = Segmentation(image=torch.zeros(3, 1, 4).byte(), regions=(one, two))
+        assert seg.found
+        assert seg.reason == "as told; no cluster qualifies as foreground: as told"
+
+
+class TestOverlay:
+    def test_keeps_the_foreground_and_greys_the_rest(self) -> None:
+        image = torch.zeros(3, 32, 32, dtype=torch.uint8)
+        image[0] = 200
+        labels = torch.zeros(32, 32, dtype=torch.int64)
+        labels[8:24, 8:24] = 1
+        seg = Segmentation(
+            image=image, regions=(region(Box(0, 0, 32, 32), labels, 2, [False, True]),)
+        )
+        shown = seg.overlay()
+        assert shown.dtype == torch.uint8
+        assert torch.equal(shown[:, 9:23, 9:23], image[:, 9:23, 9:23])
+        outside = shown[:, labels == 0]
+        assert (outside == outside[0]).all()
+        ring = torch.zeros(32, 32, dtype=torch.bool)
+        ring[8:24, 8:24] = True
+        ring[9:23, 9:23] = False
+        assert (shown[:, ring] == 255).all()
+        assert not (outside == 255).any()
+
+    def test_where_nothing_is_found_all_is_grey(self) -> None:
+        shown = whole(chosen=()).overlay()
+        assert (shown == shown[:1]).all()
+
+    def test_notebooks_get_a_png(self, tmp_path: Path) -> None:
+        seg = whole()
+        (tmp_path / "shown.png").write_bytes(seg._repr_png_())
+        assert torch.equal(covary.read_image(tmp_path / "shown.png"), seg.overlay())
+
+
+class TestSaving:
+    def test_writes_what_it_says(self, tmp_path: Path) -> None:
+        seg = whole()
+        folder = seg.save(tmp_path / "a" / "b")
+        assert {path.name for path in folder.iterdir()} == FILES
+        assert torch.equal(covary.read_image(folder / "image.png"), seg.image)
+        assert torch.equal(covary.read_image(folder / "overlay.png"), seg.overlay())
+        assert torch.equal(covary.read_image(folder / "mask.png")[0] == 255, seg.mask)
+        assert json.loads((folder / "provenance.json").read_text()) == {"seed": 0}
+
+    @pytest.mark.parametrize("k", [1, 3, 40, 254, 255, 256, 300])
+    def test_cluster_ids_are_exact(self, tmp_path: Path, k: int) -> None:
+        image = torch.zeros(3, 20, 20, dtype=torch.uint8)
+        labels = torch.arange(18 * 20) % k
+        inside = region(Box(0, 1, 20, 19), labels, k, [False] * k)
+        seg = Segmentation(image=image, regions=(inside,))
+        seg.save(tmp_path)
+        assert torch.equal(read_labels(tmp_path / "clusters.png"), seg.labels)
+        assert seg.labels.max() == k - 1
+        assert (seg.labels[0] == -1).all()
+
+    def test_cluster_ids_of_many_boxes_are_exact(self, tmp_path: Path) -> None:
+        boxes = [Box(x, y, x + 4, y + 4) for x in range(0, 40, 4) for y in range(0, 40, 4)]
+        regions = tuple(region(box, torch.arange(16) % 4, 4, [False] * 4) for box in boxes)
+        seg = Segmentation(image=torch.zeros(3, 40, 40).byte(), regions=regions)
+        seg.save(tmp_path)
+        assert len(seg.labels.unique()) == 400
+        assert torch.equal(read_labels(tmp_path / "clusters.png"), seg.labels)
+
+    def test_clusters_are_coloured(self, tmp_path: Path) -> None:
+        seg = whole()
+        seg.save(tmp_path)
+        colours = torch.tensor(PALETTE, dtype=torch.uint8)[seg.labels.long()].permute(2, 0, 1)
+        assert torch.equal(covary.read_image(tmp_path / "clusters.png"), colours)
+
+    def test_where_nothing_is_found_there_is_no_mask(self, tmp_path: Path) -> None:
+        whole(chosen=(1,)).save(tmp_path)
+        whole(chosen=()).save(tmp_path)
+        assert {path.name for path in tmp_path.iterdir()} == FILES - {"mask.png"}
+
+    @pytest.mark.parametrize("failing", range(4))
+    @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+    def test_a_failure_leaves_the_earlier_result_whole(
+        self,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        failing: int,
+        error: BaseException,
+    ) -> None:
+        whole(seed=1).save(tmp_path)
+        before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+        fail_at(monkeypatch, failing, error)
+        with pytest.raises(
+            KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else OutputError
+        ):
+            whole(seed=2).save(tmp_path)
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+    @pytest.mark.parametrize("failing", range(4))
+    def test_a_failure_in_an_empty_folder_leaves_it_empty(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
+    ) -> None:
+        fail_at(monkeypatch, failing, OSError(28, "No space left on device"))
+        with pytest.raises(OutputError, match="No space left on device; choose another"):
+            whole().save(tmp_path)
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("failing", range(5))
+    def test_stopped_while_names_are_given_nothing_looks_complete(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
+    ) -> None:
+        whole(seed=1).save(tmp_path)
+        rename, calls = Path.replace, iter(range(100))
+
+        def stop(self: Path, target: Path) -> Path:
+            if next(calls) == failing:
+                raise KeyboardInterrupt
+            return rename(self, target)
+
+        monkeypatch.setattr(Path, "replace", stop)
+        with pytest.raises(KeyboardInterrupt):
+            whole(seed=2).save(tmp_path)
+        names = {path.name for path in tmp_path.iterdir()}
+        assert "provenance.json" not in names
+        assert names <= FILES
+
+    def test_provenance_that_is_no_json_writes_nothing(self, tmp_path: Path) -> None:
+        seg = Segmentation(whole().image, whole().regions, provenance={"x": object()})
+        with pytest.raises(TypeError):
+            seg.save(tmp_path)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_into_a_file(self, tmp_path: Path) -> None:
+        (tmp_path / "out").touch()
+        with pytest.raises(OutputError, match="cannot make the folder"):
+            whole().save(tmp_path / "out")
+
+
+class TestReadingLabels:
+    @pytest.mark.parametrize(
+        ("write", "message"),
+        [
+            (lambda path: None, "No such file"),
+            (lambda path: path.write_bytes(b"no picture"), "cannot identify"),
+            (lambda path: Image.new("RGB", (2, 2)).save(path), "mode RGB"),
+        ],
+    )
+    def test_of_something_else(
+        self, tmp_path: Path, write: Callable[[Path], None], message: str
+    ) -> None:
+        path = tmp_path / "clusters.png"
+        write(path)
+        with pytest.raises(
+            InputError, match=f"expected a clusters.png that covary wrote.*{message}"
+        ):
+            read_labels(path)
+
+
+def fail_at(monkeypatch: pytest.MonkeyPatch, picture: int, error: BaseException) -> None:
+    """Let the writing of one of the pictures fail after some bytes."""
+    save, calls = Image.Image.save, iter(range(100))
+
+    def failing(self: Image.Image, path: Path, **options: object) -> None:
+        if next(calls) == picture:
+            Path(path).write_bytes(b"\x89PNG")
+            raise error
+        save(self, path, **options)
+
+    monkeypatch.setattr(Image.Image, "save", failing)
