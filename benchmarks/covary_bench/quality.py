@@ -52,6 +52,15 @@ def score(mask: torch.Tensor, truth: torch.Tensor, found: bool = True) -> Score:
     return Score(found, iou(mask, truth), iou(~mask, ~truth))
 
 
+def judge(clusters: covary.ClusterMap, truth: torch.Tensor) -> Iterator[tuple[str, Score]]:
+    """(rule, score) of every rule, and of the oracle, on the same clusters."""
+    yield ORACLE, score(_oracle(clusters, truth), truth)
+    image = torch.zeros(3, *clusters.size, dtype=torch.uint8)  # none of these rules looks at it
+    for name, (rule, params) in RULES.items():
+        chosen = covary.create(rule, kind="foreground", **params).select(clusters, image)
+        yield name, score(chosen.mask, truth, chosen.found)
+
+
 def evaluate_seed(
     seed: int, resolution: int, variants: int, spaces: Sequence[str], ks: Sequence[int]
 ) -> Iterator[tuple[tuple[str, int, str], Score]]:
@@ -62,13 +71,9 @@ def evaluate_seed(
         pipe = covary.Pipeline(source, space, "lloyd", "corner", device="cpu")
         summary = pipe.summarise(seed=seed)
         for k in ks:
-            clusterer = covary.create("lloyd", k=k)
-            clusters = clusterer.fit(summary, covary.RunContext(seed=seed))
-            yield (space, k, ORACLE), score(_oracle(clusters, truth), truth)
-            for name, (rule, params) in RULES.items():
-                image = torch.zeros(3, resolution, resolution, dtype=torch.uint8)
-                chosen = covary.create(rule, kind="foreground", **params).select(clusters, image)
-                yield (space, k, name), score(chosen.mask, truth, chosen.found)
+            clusters = covary.create("lloyd", k=k).fit(summary, covary.RunContext(seed=seed))
+            for rule, found in judge(clusters, truth):
+                yield (space, k, rule), found
 
 
 def summarise(scores: Sequence[Score]) -> dict[str, Any]:

@@ -216,6 +216,14 @@ class TestQuery:
         query = Query(paths=(Path("in/cat.png"), Path("in/dog.png")))
         assert (query.kind, query.name) == ("files", "cat")
 
+    def test_a_folder_without_a_name_in_its_path_has_one(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "stack" / "inner").mkdir(parents=True)
+        monkeypatch.chdir(tmp_path / "stack" / "inner")
+        for path, name in {".": "inner", "..": "stack", "/": "root"}.items():
+            assert Query(paths=(Path(path),)).name == name
+
 
 class TestImages:
     @pytest.mark.parametrize(

@@ -146,7 +146,7 @@ def test_stylegan2_refuses_truncated_files(checkpoint: Path, tmp_path: Path, sha
     whole = checkpoint.read_bytes()
     path.write_bytes(whole[: int(len(whole) * share)])
     source = covary.create("stylegan2", checkpoint=str(path))
-    with pytest.raises(covary.CheckpointError, match="truncated"):
+    with pytest.raises(covary.CheckpointError, match=r"cut off|damaged"):
         opened(source, 0)
 
 

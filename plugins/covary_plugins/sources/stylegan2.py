@@ -121,7 +121,7 @@ def _synthesise(
 def _bytes_per_image(generator: Generator) -> int:
     """Activations of the widest layer with its input, output and two temporaries, in float32."""
     widths = generator.architecture.channels
-    return 16 * max(width * 4 ** (log2) for log2, width in enumerate(widths, start=2))
+    return int(16 * max(width * 4**log2 for log2, width in enumerate(widths, start=2)))
 
 
 def _published_latent(seed: int, z_dim: int) -> torch.Tensor:
