@@ -45,3 +45,9 @@ def test_every_command_is_documented() -> None:
     text = (DOCS / "reference" / "command-line.md").read_text(encoding="utf-8")
     for name in OWN:
         assert f"## covary {name}" in text
+
+
+def test_results_page_is_made_from_the_committed_results() -> None:
+    made = runpy.run_path(str(DOCS / "make_results.py"))
+    text = (DOCS / "explanation" / "results.md").read_text(encoding="utf-8")
+    assert text == made["page"](), "run: python docs/make_results.py"
