@@ -52,13 +52,13 @@ def _rendered(data: dict[str, Any]) -> Iterator[str]:
     )
     yield from (
         "",
-        "The oracle chooses every cluster that lies mostly inside the exact mask: it says what",
-        "the clusters are worth, and the distance to it what a rule loses. The upper corners are",
-        "the right ones for portraits: shoulders fill the lower two, and the rule then takes clothes",
-        "for background. The default saliency map, a Gaussian around the centre, loses clothes too.",
-        "With more clusters than colours the background falls apart, and a piece of it may stay",
-        "clear of the corners. The renderer gives the two background colours related hues; unrelated",
-        "ones would cost a cluster each.",
+        "The oracle chooses every cluster that lies mostly inside the exact mask: it says",
+        "what the clusters are worth, and the distance to it what a rule loses. The upper corners",
+        "are the right ones for portraits: shoulders fill the lower two, and the rule then takes",
+        "clothes for background. The default saliency map, a Gaussian around the centre, loses",
+        "clothes too. With more clusters than colours the background falls apart, and a piece of",
+        "it may stay clear of the corners. The renderer gives the two background colours related",
+        "hues; unrelated ones would cost a cluster each.",
         "",
     )
 
