@@ -130,7 +130,7 @@ def check(
     structures: int = 24,
     variants: int = 12,
     psi: float = 0.8,
-    steps: int = 500,
+    steps: int = 400,
     images: int = 4000,
     seed: int = 0,
     mask_seeds: int = 100,
@@ -204,7 +204,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--structures", type=int, default=24)
     parser.add_argument("--variants", type=int, default=12)
     parser.add_argument("--psi", type=float, default=0.8)
-    parser.add_argument("--steps", type=int, default=500, help="training steps of the segmenter")
+    parser.add_argument("--steps", type=int, default=400, help="training steps of the segmenter")
     parser.add_argument("--images", type=int, default=4000, help="rendered images it learns from")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)

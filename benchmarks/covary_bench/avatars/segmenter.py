@@ -32,7 +32,7 @@ class _Double(nn.Sequential):
 class Segmenter(nn.Module):
     """Images uint8 (B, 3, H, W) to logits (B, regions, H, W), in the order of `REGIONS`."""
 
-    def __init__(self, widths: tuple[int, ...] = (16, 32, 64, 64)) -> None:
+    def __init__(self, widths: tuple[int, ...] = (16, 32, 48, 48)) -> None:
         super().__init__()
         ins = (3, *widths[:-1])
         self.down = nn.ModuleList(_Double(a, b) for a, b in zip(ins, widths, strict=True))
@@ -74,7 +74,7 @@ class Skill:
 
 
 def train_segmenter(
-    *, steps: int, count: int, seed: int, device: torch.device, batch: int = 32
+    *, steps: int, count: int, seed: int, device: torch.device, batch: int = 16
 ) -> tuple[Segmenter, Skill]:
     """A segmenter trained on rendered avatars, some of them blurred, and its skill on others."""
     torch.manual_seed(seed)
@@ -84,7 +84,9 @@ def train_segmenter(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optim, 6e-3, total_steps=steps)
     for _ in range(steps):
         index = torch.randint(count, (batch,), device=device)
-        loss = F.cross_entropy(net(_soften(images[index])), regions[index])
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            logits = net(_soften(images[index]))
+        loss = F.cross_entropy(logits.float(), regions[index])
         optim.zero_grad(set_to_none=True)
         loss.backward()
         optim.step()

@@ -10,7 +10,7 @@ from typing import Any
 
 import safetensors
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from covary.errors import CheckpointError, OutputError
 
@@ -92,9 +92,10 @@ def save_safetensors(
     kwargs = json.dumps(generator.architecture.init_kwargs(), sort_keys=True)
     part = path.with_name(path.name + ".part")
     try:
-        save_file(tensors, part, {**(metadata or {}), "init_kwargs": kwargs})
+        # Not save_file: it makes the file readable by its owner only.
+        part.write_bytes(save(tensors, {**(metadata or {}), "init_kwargs": kwargs}))
         os.replace(part, path)
-    except (OSError, safetensors.SafetensorError) as error:
+    except OSError as error:
         part.unlink(missing_ok=True)
         raise OutputError(
             str(path), expected="a place to write to", got=str(error), fix="choose another folder"
