@@ -20,8 +20,7 @@ _INK, _PAPER = (40, 44, 52), (255, 255, 255)
 def avatars(columns: int = 8, seeds: int = 16) -> Image.Image:
     """The contact sheet that ``make demo`` writes."""
     pipe = covary.Pipeline.preset("avatars")
-    tiles = [(str(seed), pipe(seed=seed)) for seed in range(seeds)]
-    return contact_sheet(tiles, columns=columns)
+    return contact_sheet([pipe(seed=seed) for seed in range(seeds)], columns=columns)
 
 
 def method(seed: int = 1003, side: int = 256, shown: int = 5) -> Image.Image:
