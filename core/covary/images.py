@@ -15,7 +15,15 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from .errors import InputError, OutputError
 from .types import check_image
 
-__all__ = ["encode_png", "output_folder", "read_image", "replacing", "to_pil", "write_png"]
+__all__ = [
+    "encode_png",
+    "output_folder",
+    "read_image",
+    "replacing",
+    "to_pil",
+    "unwritable",
+    "write_png",
+]
 
 
 def read_image(path: str | os.PathLike[str]) -> torch.Tensor:
@@ -96,12 +104,7 @@ def replacing(path: Path) -> Iterator[Path]:
     except OutputError:
         raise  # from a block that writes another file too, and names that one
     except OSError as error:
-        raise OutputError(
-            f"cannot write {path}",
-            expected="a writable folder with free space",
-            got=error.strerror or str(error),
-            fix="choose another output folder or free some space",
-        ) from error
+        raise unwritable(path, error) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -124,6 +127,16 @@ def output_folder(path: str | os.PathLike[str]) -> Path:
             fix="choose another output folder",
         ) from error
     return folder
+
+
+def unwritable(path: Path, error: OSError) -> OutputError:
+    """The error to raise where ``path`` cannot be written, with the system's reason."""
+    return OutputError(
+        f"cannot write {path}",
+        expected="a writable folder with free space",
+        got=error.strerror or str(error),
+        fix="choose another output folder or free some space",
+    )
 
 
 def _umask() -> int:

@@ -125,19 +125,14 @@ def writable_folder(path: str) -> Path:
     Raises:
         OutputError: it cannot be made or written.
     """
-    from ..images import output_folder
+    from ..images import output_folder, unwritable
 
     folder = output_folder(path)
     try:
         with tempfile.TemporaryFile(dir=folder) as probe:
             probe.write(b"covary")
     except OSError as error:
-        raise OutputError(
-            f"cannot write to the folder {folder}",
-            expected="a writable folder with free space",
-            got=error.strerror or str(error),
-            fix="choose another output folder or free some space",
-        ) from error
+        raise unwritable(folder, error) from error
     return folder
 
 

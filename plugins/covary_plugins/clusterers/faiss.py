@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-import covary
-from covary import Clusterer, InputError
+from covary import InputError
+
+from ._adapter import Adapter
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
 
     from covary import ClusterMap, RunContext, StyleSummary
 
 __all__ = ["Faiss"]
 
 
-class Faiss(Clusterer):
+class Faiss(Adapter):
     """``faiss.Kmeans`` trained on all pixels.
 
     faiss itself trains on 256 random pixels a cluster unless told otherwise, as the paper did
@@ -32,8 +32,7 @@ class Faiss(Clusterer):
     install both from conda.
     """
 
-    class Params(covary.Params):
-        k: int = Field(4, ge=1, description="Number of clusters.")
+    class Params(Adapter.Params):
         niter: int = Field(25, ge=1, description="Passes over the training pixels.")
         nredo: int = Field(
             1,
@@ -53,41 +52,20 @@ class Faiss(Clusterer):
 
     params: Params
 
-    def fit(self, summary: StyleSummary, ctx: RunContext | None = None) -> ClusterMap:
-        """Cluster from random pixels; see :class:`covary.Clusterer`."""
-        return self._fit(summary, None, ctx)
-
-    def fit_from(
-        self, summary: StyleSummary, centers: torch.Tensor, ctx: RunContext | None = None
-    ) -> ClusterMap:
-        """As :meth:`fit`, from ``centers`` (K, D).
-
-        Raises:
-            InputError: centres of another shape or not finite, or as for ``fit``.
-        """
-        from ._pixels import check_centers
-
-        checked = check_centers(centers, summary.features, self.params.k)
-        return self._fit(summary, checked.contiguous().cpu().numpy(), ctx)
-
     def memory(self, size: tuple[int, int], features: int) -> int:
         """Peak bytes beyond the summary: the float32 matrix, labels and distances."""
         return size[0] * size[1] * (4 * features + 36)
 
-    def _fit(
-        self, summary: StyleSummary, centers: np.ndarray[Any, Any] | None, ctx: RunContext | None
+    def _run(
+        self, summary: StyleSummary, centers: np.ndarray[Any, Any] | None, ctx: RunContext
     ) -> ClusterMap:
         import faiss
         import numpy as np
         import torch
 
-        from covary import RunContext
+        from ._pixels import cluster_map
 
-        from ._pixels import check_distinct, cluster_map
-
-        ctx = ctx or RunContext(device=summary.device)
         params = self.params
-        check_distinct(summary, params.k)
         matrix = summary.matrix().cpu().numpy()
         kmeans = faiss.Kmeans(
             summary.features,

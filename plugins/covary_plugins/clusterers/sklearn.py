@@ -6,27 +6,24 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-import covary
-from covary import Clusterer
+from ._adapter import Adapter
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
 
     from covary import ClusterMap, RunContext, StyleSummary
 
 __all__ = ["Sklearn"]
 
 
-class Sklearn(Clusterer):
+class Sklearn(Adapter):
     """``sklearn.cluster.KMeans``, on the CPU.
 
     Holds the summary as a float32 matrix and scikit-learn copies it once more: 8*N*D bytes,
     1.2 GB at 1024x1024 with 50 variants.
     """
 
-    class Params(covary.Params):
-        k: int = Field(4, ge=1, description="Number of clusters.")
+    class Params(Adapter.Params):
         algorithm: Literal["lloyd", "elkan"] = Field(
             "lloyd", description="elkan skips distances by the triangle inequality."
         )
@@ -41,40 +38,19 @@ class Sklearn(Clusterer):
 
     params: Params
 
-    def fit(self, summary: StyleSummary, ctx: RunContext | None = None) -> ClusterMap:
-        """Cluster from k-means++ centres; see :class:`covary.Clusterer`."""
-        return self._fit(summary, None, ctx)
-
-    def fit_from(
-        self, summary: StyleSummary, centers: torch.Tensor, ctx: RunContext | None = None
-    ) -> ClusterMap:
-        """As :meth:`fit`, once from ``centers`` (K, D).
-
-        Raises:
-            InputError: centres of another shape or not finite, or as for ``fit``.
-        """
-        from ._pixels import check_centers
-
-        checked = check_centers(centers, summary.features, self.params.k)
-        return self._fit(summary, checked.cpu().numpy(), ctx)
-
     def memory(self, size: tuple[int, int], features: int) -> int:
         """Peak bytes beyond the summary: the float32 matrix twice, and maps of labels."""
         return size[0] * size[1] * (8 * features + 36)
 
-    def _fit(
-        self, summary: StyleSummary, centers: np.ndarray[Any, Any] | None, ctx: RunContext | None
+    def _run(
+        self, summary: StyleSummary, centers: np.ndarray[Any, Any] | None, ctx: RunContext
     ) -> ClusterMap:
         import torch
         from sklearn.cluster import KMeans
 
-        from covary import RunContext
+        from ._pixels import cluster_map
 
-        from ._pixels import check_distinct, cluster_map
-
-        ctx = ctx or RunContext(device=summary.device)
         params = self.params
-        check_distinct(summary, params.k)
         kmeans = KMeans(
             params.k,
             init="k-means++" if centers is None else centers,
