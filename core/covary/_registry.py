@@ -61,6 +61,7 @@ __all__ = [
     "is_allowed",
     "preset_names",
     "problems",
+    "raising",
     "registry",
     "user_registry",
 ]
@@ -150,7 +151,7 @@ class Registered:
         try:
             found = getattr(import_module(module_name), class_name)
         except (Exception, SystemExit) as error:
-            if _raising():
+            if raising():
                 raise
             if self.missing():
                 raise self._missing_packages() from error
@@ -434,7 +435,7 @@ def _ask(point: EntryPoint, found: list[Problem]) -> list[CatalogueEntry]:
     try:
         entries = _offer(point)
     except (Exception, SystemExit) as error:
-        if _raising():
+        if raising():
             raise
         what = str(error.what) if isinstance(error, PluginError) else _describe(error)
         fix = (isinstance(error, PluginError) and error.fix) or (
@@ -581,7 +582,8 @@ def _split(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def _raising() -> bool:
+def raising() -> bool:
+    """Whether COVARY_RAISE asks for tracebacks instead of messages."""
     return os.environ.get("COVARY_RAISE", "") not in ("", "0")
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from .._registry import raising
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,11 +31,6 @@ _PIPED_WIDTH = 160
 Report = Callable[[int, int, str], None]
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
-
-
-def raising() -> bool:
-    """Whether COVARY_RAISE asks for tracebacks instead of messages."""
-    return os.environ.get("COVARY_RAISE", "") not in ("", "0")
 
 
 def remark(text: str) -> None:
