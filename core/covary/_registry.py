@@ -355,6 +355,8 @@ def checkpoint_path(checkpoint: str | os.PathLike[str]) -> Path:
         return path
     licence = entry.weights_license or "not stated"
     where = f"get it from {entry.url}" if entry.url else "find or train one"
+    if entry.url.endswith((".pkl", ".pt")):
+        where += ", convert it to safetensors (pickles are not read)"
     raise CheckpointError(
         f"checkpoint {entry.name!r} is not on this machine",
         expected=str(path),
