@@ -218,11 +218,13 @@ class Pipeline:
         size = (int(variants.image.shape[1]), int(variants.image.shape[2]))
         self._plan(size, variants.count, ctx.device).check()
         image = variants.image.to(ctx.device)
-        # Before the variants: a box that does not fit should not cost their time.
+        # Before the variants: no box, or one that does not fit, should not cost their time.
         with record.stage("foreground"):
             boxes = self._boxes(image, ctx)
-        summary = self._summarise(variants, ctx, record)
-        regions = [self._segment(summary, image, box, ctx, record) for box in boxes]
+        regions = []
+        if boxes:
+            summary = self._summarise(variants, ctx, record)
+            regions = [self._segment(summary, image, box, ctx, record) for box in boxes]
         result = Segmentation(image=variants.image.cpu(), regions=tuple(regions))
         data = record.finish(self.recipe, asked, variants, result)
         return replace(result, provenance=data)

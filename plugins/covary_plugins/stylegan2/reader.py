@@ -12,7 +12,8 @@ import safetensors
 import torch
 from safetensors.torch import load_file, save
 
-from covary.errors import CheckpointError, OutputError
+from covary.errors import CheckpointError
+from covary.images import replacing
 
 from .generator import Generator
 
@@ -90,16 +91,9 @@ def save_safetensors(
             )
         tensors[name] = stored
     kwargs = json.dumps(generator.architecture.init_kwargs(), sort_keys=True)
-    part = path.with_name(path.name + ".part")
-    try:
-        # Not save_file: it makes the file readable by its owner only.
-        part.write_bytes(save(tensors, {**(metadata or {}), "init_kwargs": kwargs}))
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OutputError(
-            str(path), expected="a place to write to", got=str(error), fix="choose another folder"
-        ) from error
+    with replacing(path) as temporary:
+        # Not save_file, which makes the file readable by its owner only.
+        temporary.write_bytes(save(tensors, {**(metadata or {}), "init_kwargs": kwargs}))
 
 
 def _init_kwargs(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
