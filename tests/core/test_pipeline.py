@@ -435,7 +435,13 @@ class TestRegions:
         later = both.labels[:, 5:]
         assert torch.equal(later - later.min(), both.regions[1].clusters.labels)
 
-    def test_no_box_is_a_result_with_a_reason(self, tmp_path: Path) -> None:
+    def test_no_box_is_a_result_with_a_reason(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def never(*_: object) -> None:
+            raise AssertionError("variants were made although there is nowhere to look")
+
+        monkeypatch.setattr(Colours, "encode", never)
         seg = pipeline(foreground=Boxed())(seed=0)
         assert (seg.found, seg.regions) == (False, ())
         assert "no box" in seg.reason
