@@ -57,6 +57,7 @@ __all__ = [
     "checkpoint_path",
     "components",
     "create",
+    "describe",
     "find",
     "is_allowed",
     "preset_names",
@@ -157,7 +158,7 @@ class Registered:
                 raise self._missing_packages() from error
             raise PluginError(
                 f"{self.id} cannot be imported from {self.component.target}",
-                got=_describe(error),
+                got=describe(error),
                 fix=f"{report}; COVARY_RAISE=1 shows the traceback",
             ) from error
         expected = _interface(self.kind)
@@ -385,7 +386,7 @@ def _shipped_or_cached(entry: Checkpoint) -> Path:
             raise CheckpointError(
                 f"checkpoint {entry.name!r}",
                 expected=f"an importable package {package!r} that ships it",
-                got=_describe(error),
+                got=describe(error),
                 fix="correct `file` in the catalogue that lists it",
             ) from error
     filename = entry.url.rsplit("/", 1)[-1] or entry.name
@@ -439,7 +440,7 @@ def _ask(point: EntryPoint, found: list[Problem]) -> list[CatalogueEntry]:
     except (Exception, SystemExit) as error:
         if raising():
             raise
-        what = str(error.what) if isinstance(error, PluginError) else _describe(error)
+        what = str(error.what) if isinstance(error, PluginError) else describe(error)
         fix = (isinstance(error, PluginError) and error.fix) or (
             f"report it to the authors of {origin.distribution}, or uninstall it"
         )
@@ -576,7 +577,8 @@ def _installed(module: str) -> bool:
         return False
 
 
-def _describe(error: BaseException) -> str:
+def describe(error: BaseException) -> str:
+    """An exception of somebody else's on one line: its class and its message."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
 
 

@@ -18,13 +18,14 @@ from ._registry import (
     Shelved,
     checkpoint_path,
     components,
+    describe,
     registry,
     user_registry,
 )
 from .catalogue import Checkpoint
-from .errors import CheckpointError, MissingPackageError, PluginError
+from .errors import CheckpointError, CovaryError, MissingPackageError, PluginError
 
-__all__ = ["examine"]
+__all__ = ["examine", "finding"]
 
 _OPTIONAL = (
     "faiss-cpu",
@@ -75,6 +76,11 @@ def examine() -> dict[str, Any]:
     }
 
 
+def finding(error: CovaryError) -> str:
+    """What an error found, without what to do about it, which a problem says on its own."""
+    return f"{error.what}: {error.got}" if error.got else error.what
+
+
 def _version(distribution: str) -> str:
     try:
         return version(distribution)
@@ -114,8 +120,8 @@ def _broken_components() -> Iterator[Problem]:
         except MissingPackageError:
             continue
         except PluginError as error:
-            what = f"{error.what}: {error.got}" if error.got else error.what
-            yield Problem(entry.origin.namespace, entry.origin.distribution, what, error.fix)
+            origin = entry.origin
+            yield Problem(origin.namespace, origin.distribution, finding(error), error.fix)
 
 
 def _devices() -> tuple[list[dict[str, Any]], list[Problem]]:
@@ -139,7 +145,7 @@ def _devices() -> tuple[list[dict[str, Any]], list[Problem]]:
                 }
             )
     except Exception as error:
-        what = f"torch does not work: {type(error).__name__}: {' '.join(str(error).split())}"
+        what = f"torch does not work: {describe(error)}"
         return [], [Problem(BUILTIN, "torch", what, _install("torch"))]
     return devices, []
 

@@ -107,12 +107,14 @@ def masks(
     weights: Path, segmenter: Segmenter, *, seeds: range, psi: float, cutoffs: range, ks: range
 ) -> list[dict[str, Any]]:
     """covary's masks against the segmenter's on X_0: a row for each c, k and rule."""
+    segmenter = segmenter.cpu()
     scores: dict[tuple[int, int, str], list[Score]] = defaultdict(list)
     for c in cutoffs:
         source = ("stylegan2", {"checkpoint": str(weights), "c": c, "psi": psi})
         pipe = covary.Pipeline(source, "lab", "lloyd", "corner", device="cpu")
         for seed in seeds:
-            truth = segmenter.cpu().regions(pipe(seed=seed).image[None])[0] > 0
+            image = pipe.source.open(covary.Query(seed=seed), covary.RunContext()).image
+            truth = segmenter.regions(image[None])[0] > 0
             summary = pipe.summarise(seed=seed)
             for k in ks:
                 clusters = covary.create("lloyd", k=k).fit(summary, covary.RunContext(seed=seed))

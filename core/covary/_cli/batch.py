@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._registry import describe
 from ..errors import (
     CheckpointError,
     CovaryError,
@@ -102,7 +103,11 @@ class Batch:
             except Exception as error:
                 if raising():
                     raise
-                words = str(error) if isinstance(error, CovaryError) else _describe(error)
+                words = (
+                    str(error)
+                    if isinstance(error, CovaryError)
+                    else f"{describe(error)}; COVARY_RAISE=1 shows the traceback"
+                )
                 self.outcomes.append(Outcome(query, folder, "failed", error=words))
                 if words not in said:
                     remark(f"error: {query.name}: {words}")
@@ -155,8 +160,3 @@ def _uninterrupted() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
     if pressed:
         raise KeyboardInterrupt
-
-
-def _describe(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}; COVARY_RAISE=1 shows the traceback"

@@ -13,7 +13,7 @@ from importlib.metadata import EntryPoint, entry_points
 import click
 
 from .._hooks import GROUP as PLUGINS
-from .._registry import BUILTIN, is_allowed
+from .._registry import BUILTIN, describe, is_allowed
 from ..errors import PluginError
 
 __all__ = ["GROUP", "OWN", "command_problems", "load_command", "offered_commands"]
@@ -60,7 +60,7 @@ def load_command(name: str) -> click.Command:
     except (Exception, SystemExit) as error:
         raise PluginError(
             f"command {name!r} of {owners} cannot be imported from {points[0].value}",
-            got=f"{type(error).__name__}: {error}",
+            got=describe(error),
             fix=f"report it to the authors of {owners}",
         ) from error
     if not isinstance(found, click.Command):

@@ -22,13 +22,12 @@ def doctor(as_json: bool) -> None:
     Exits with 1 if there are problems. Packages of optional components that are not installed are
     listed and are no problem.
     """
-    from ..doctor import examine
+    from ..doctor import examine, finding
 
     report = examine()
     report["checkpoints"] = inventory.checkpoints()
     for distribution, error in command_problems():
-        what = f"{error.what}: {error.got}" if error.got else error.what
-        problem = {"distribution": distribution, "what": what, "fix": error.fix}
+        problem = {"distribution": distribution, "what": finding(error), "fix": error.fix}
         report["problems"].append({"namespace": "", **problem})
     if as_json:
         print_json(report)
