@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -11,7 +12,7 @@ from pydantic import Field
 import covary
 from covary.provenance import file_sha256
 
-__all__ = ["Boxed", "Colours", "Distinct", "Rest", "Stripes", "stripe_map"]
+__all__ = ["Boxed", "Colours", "Distinct", "Photo", "Rest", "Stripes", "stripe_map"]
 
 
 def stripe_map(seed: int, height: int = 12, width: int = 16, stripes: int = 3) -> np.ndarray:
@@ -61,6 +62,21 @@ class Stripes(covary.VariantSource):
         for one in images[:-1].split(2):
             yield covary.VariantBatch(one)
         yield covary.VariantBatch(images[-1:, :, :, : self.params.last_width])
+
+
+class Photo(Stripes):
+    """Stripes said to be the left half of a photo, badly inverted."""
+
+    def open(self, query: covary.Query, ctx: covary.RunContext) -> covary.Variants:
+        variants = super().open(query, ctx)
+        photo = torch.cat([variants.image, variants.image.flip(2)], dim=2)
+        return dataclasses.replace(
+            variants,
+            crop=covary.Crop(photo, torch.eye(2, 3)),
+            reconstruction=255 - variants.image,
+            metrics={"mse": 0.25},
+            warnings=("the inversion is bad; use another photo",),
+        )
 
 
 class Colours(covary.FeatureSpace):

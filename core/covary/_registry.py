@@ -25,6 +25,7 @@ from typing import Any
 import platformdirs
 import pluggy
 
+from . import _store
 from ._hooks import API_VERSION, GROUP, Hooks
 from .catalogue import (
     KINDS,
@@ -351,19 +352,23 @@ def checkpoint_path(checkpoint: str | os.PathLike[str]) -> Path:
             got="a folder" if given.is_dir() else "no such file",
             fix="check the path, or give a name that `covary list checkpoints` shows",
         ) from None
-    path = _shipped_or_cached(entry)
-    if path.is_file():
-        return path
+    found = _store.locate(entry)
+    if found is not None:
+        return found
     licence = entry.weights_license or "not stated"
-    where = f"get it from {entry.url}" if entry.url else "find or train one"
-    if entry.url.endswith((".pkl", ".pt")):
-        where += ", convert it to safetensors (pickles are not read)"
+    ways = [_store.by_hand(entry)]
+    if entry.file:
+        ways = ["put it there, or correct `file` in the catalogue that lists it"]
+    elif entry.url:
+        ways = [
+            f"run `covary checkpoints fetch {entry.name}` (from {entry.url})",
+            f"or `covary checkpoints add FILE --name {entry.name}` for a file that you have",
+        ]
     raise CheckpointError(
         f"checkpoint {entry.name!r} is not on this machine",
-        expected=str(path),
+        expected=str(_store.destination(entry)),
         got="no such file",
-        fix=f"nothing is downloaded unasked: read its licence ({licence}), {where}, and give its "
-        "path as the parameter `checkpoint`",
+        fix=f"nothing is downloaded unasked: read its licence ({licence}), {', '.join(ways)}",
     )
 
 
@@ -371,26 +376,6 @@ def user_registry() -> Path:
     """The user's own catalogue: ``$COVARY_REGISTRY``, else in the platform's config folder."""
     given = os.environ.get("COVARY_REGISTRY")
     return Path(given) if given else Path(platformdirs.user_config_dir("covary")) / "registry.toml"
-
-
-def _shipped_or_cached(entry: Checkpoint) -> Path:
-    from importlib.resources import files
-
-    if entry.file:
-        package, _, inner = entry.file.partition(":")
-        if not inner:
-            return Path(entry.file).expanduser()
-        try:
-            return Path(str(files(package))) / inner
-        except (ImportError, TypeError, ValueError) as error:
-            raise CheckpointError(
-                f"checkpoint {entry.name!r}",
-                expected=f"an importable package {package!r} that ships it",
-                got=describe(error),
-                fix="correct `file` in the catalogue that lists it",
-            ) from error
-    filename = entry.url.rsplit("/", 1)[-1] or entry.name
-    return Path(platformdirs.user_cache_dir("covary")) / "checkpoints" / filename
 
 
 def _unclaimed(points: Iterable[EntryPoint], found: list[Problem]) -> list[EntryPoint]:
@@ -556,6 +541,7 @@ def _interface(kind: str) -> type[Configurable]:
         "clusterer": interfaces.Clusterer,
         "foreground": interfaces.ForegroundRule,
         "detector": interfaces.Detector,
+        "landmarks": interfaces.LandmarkDetector,
     }[kind]
 
 

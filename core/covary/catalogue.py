@@ -29,7 +29,7 @@ __all__ = [
     "read_catalogue",
 ]
 
-Kind = Literal["source", "features", "clusterer", "foreground", "detector"]
+Kind = Literal["source", "features", "clusterer", "foreground", "detector", "landmarks"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
@@ -65,8 +65,12 @@ class Checkpoint(_Entry):
     family: str = Field(default="stylegan2", description="the source that reads it")
     file: str = Field(default="", description="'package:path' of weights shipped in a package")
     url: str = Field(default="", description="where its authors publish it")
+    page: str = Field(default="", description="to open in a browser, where no url gives the file")
     sha256: _Sha256 | None = Field(default=None, description="where known")
     sha256_origin: str = Field(default="", description="who stated the hash")
+    also_sha256: tuple[_Sha256, ...] = Field(
+        default=(), description="hashes of known conversions of the same weights"
+    )
     bytes: int | None = Field(default=None, ge=1, description="size of the file")
     resolution: int | None = Field(default=None, ge=4, description="image side in pixels")
     code_license: str = Field(default="", description="licence of the code that made it")

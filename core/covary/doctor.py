@@ -22,6 +22,7 @@ from ._registry import (
     registry,
     user_registry,
 )
+from ._store import expected_bytes
 from .catalogue import Checkpoint
 from .errors import CheckpointError, CovaryError, MissingPackageError, PluginError
 
@@ -178,10 +179,12 @@ def _damage(shelved: Shelved, checkpoint: Checkpoint) -> Iterator[Problem]:
     if path is None and checkpoint.file:
         what = f"the weights of checkpoint {checkpoint.name!r} are not at {checkpoint.file}"
         yield Problem(origin.namespace, origin.distribution, what, _repair(shelved))
-    elif path is not None and checkpoint.bytes not in (None, path.stat().st_size):
+        return
+    expected = expected_bytes(checkpoint)
+    if path is not None and expected not in (None, path.stat().st_size):
         what = (
             f"checkpoint {checkpoint.name!r} at {path} has {path.stat().st_size} bytes, "
-            f"expected {checkpoint.bytes}"
+            f"expected {expected}"
         )
         yield Problem(origin.namespace, origin.distribution, what, "get the file again")
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
-from .errors import InputError, OutputError
+from .errors import InputError
+from .files import output_folder, replacing, unwritable
 from .types import check_image
 
 __all__ = [
@@ -26,35 +25,82 @@ __all__ = [
 ]
 
 
+_Pixels = npt.NDArray[np.uint8]
+
+_READABLE = (
+    *("RGB", "RGBX", "RGBA", "RGBa", "L", "LA", "La", "P", "PA", "1"),
+    *("I", "I;16", "I;16L", "I;16B", "I;16N"),
+)
+
+
 def read_image(path: str | os.PathLike[str]) -> torch.Tensor:
     """The image file as uint8 (3, H, W), RGB, turned upright by its EXIF orientation.
 
+    Each kind of pixel has one meaning. Transparent ones lie over white. Grey becomes three equal
+    channels. Of 16 bits, grey v becomes round(v / 257); colour keeps its high byte, which is what
+    Pillow decodes and differs from that by at most 1. Of an animation or a file of several pages,
+    the first. Nothing is guessed about the rest: CMYK and LAB depend on a colour profile,
+    floating-point and 32-bit values on a range that the file does not state.
+
     Raises:
-        InputError: no such file, not an image, truncated, or a mode without an obvious RGB
-            meaning (16-bit, floating point).
+        InputError: no such file, not an image, truncated, too large to be one (a decompression
+            bomb), or pixels without an obvious meaning in 8-bit RGB.
     """
     path = Path(path)
     try:
         with Image.open(path) as opened:
-            image = ImageOps.exif_transpose(opened)
-            if image.mode not in ("RGB", "L", "1", "P", "RGBA", "LA"):
-                raise InputError(
-                    f"image {path}",
-                    expected="8-bit RGB or greyscale",
-                    got=f"mode {image.mode}",
-                    fix="convert it to an 8-bit PNG first",
-                )
-            pixels = np.array(image.convert("RGB"))
+            return _rgb(opened, path)
+    except InputError:
+        raise
     except FileNotFoundError:
         raise InputError(f"image {path}", expected="an image file", got="no such file") from None
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
+    # Pillow's decoders meet damaged bytes with whatever their code happens to raise.
+    except Exception as error:
         raise InputError(
             f"image {path}",
             expected="a whole image file (PNG, JPEG, WebP, ...)",
-            got=str(error),
+            got=str(error) or type(error).__name__,
             fix="export or download it again",
         ) from error
+
+
+def _rgb(opened: Image.Image, path: Path) -> torch.Tensor:
+    # Reading an EPS would start Ghostscript on it.
+    if opened.mode not in _READABLE or opened.format == "EPS" or _has_32_bits(opened):
+        raise InputError(
+            f"image {path}",
+            expected="RGB or greyscale of 8 or 16 bits",
+            got="EPS, a program" if opened.format == "EPS" else f"mode {opened.mode}",
+            fix="convert it to a PNG first",
+        )
+    image = ImageOps.exif_transpose(opened)
+    if image.mode.startswith("I"):
+        pixels = _from_16_bits(image)
+    elif "A" in image.mode or "a" in image.mode or "transparency" in image.info:
+        pixels = _over_white(np.array(image.convert("RGBA")))
+    else:
+        pixels = np.array(image.convert("RGB"))
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+def _has_32_bits(image: Image.Image) -> bool:
+    # Mode "I" is wide enough for 16 bits too, and PNG and PGM hold no more.
+    return image.mode == "I" and image.format not in ("PNG", "PPM")
+
+
+def _from_16_bits(image: Image.Image) -> _Pixels:
+    grey = np.array(image).astype(np.uint32)
+    pixels = ((grey + 128) // 257).astype(np.uint8)
+    transparent = image.info.get("transparency")
+    if transparent is not None:
+        pixels[grey == transparent] = 255
+    return np.repeat(pixels[..., None], 3, axis=2)
+
+
+def _over_white(rgba: _Pixels) -> _Pixels:
+    """Uint8 (H, W, 3) of uint8 (H, W, 4), composited over white and rounded."""
+    colour, alpha = rgba[..., :3].astype(np.uint32), rgba[..., 3:].astype(np.uint32)
+    return ((colour * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
 
 
 def to_pil(image: torch.Tensor) -> Image.Image:
@@ -84,63 +130,3 @@ def encode_png(image: torch.Tensor | Image.Image, path: Path) -> None:
     picture = image if isinstance(image, Image.Image) else to_pil(image)
     # Level 1 is three times as fast as the default and a few per cent larger.
     picture.save(path, format="PNG", compress_level=1)
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its name if the block succeeds.
-
-    Raises:
-        OutputError: the folder is missing, read-only or full; nothing is left behind.
-    """
-    temporary: Path | None = None
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
-        temporary = Path(name)
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    except OutputError:
-        raise  # from a block that writes another file too, and names that one
-    except OSError as error:
-        raise unwritable(path, error) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-
-
-def output_folder(path: str | os.PathLike[str]) -> Path:
-    """The folder ``path``, made if need be.
-
-    Raises:
-        OutputError: it cannot be made, or is a file.
-    """
-    folder = Path(path)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"cannot make the folder {folder}",
-            expected="a writable place",
-            got=error.strerror or str(error),
-            fix="choose another output folder",
-        ) from error
-    return folder
-
-
-def unwritable(path: Path, error: OSError) -> OutputError:
-    """The error to raise where ``path`` cannot be written, with the system's reason."""
-    return OutputError(
-        f"cannot write {path}",
-        expected="a writable folder with free space",
-        got=error.strerror or str(error),
-        fix="choose another output folder or free some space",
-    )
-
-
-def _umask() -> int:
-    # There is no way to read the mask without setting it.
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

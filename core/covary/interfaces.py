@@ -36,6 +36,7 @@ __all__ = [
     "Determinism",
     "FeatureSpace",
     "ForegroundRule",
+    "LandmarkDetector",
     "Params",
     "SupportsInitialCenters",
     "SupportsMemoryEstimate",
@@ -188,6 +189,23 @@ class Detector(Configurable, ABC):
         """Boxes with labels and scores found in ``image``, uint8 (3, H, W); may be empty."""
 
 
+class LandmarkDetector(Configurable, ABC):
+    """Finds the points of faces by which a photo is aligned (FFHQ's crop)."""
+
+    @abstractmethod
+    def landmarks(
+        self, image: torch.Tensor, ctx: RunContext | None = None
+    ) -> Sequence[torch.Tensor]:
+        """Landmarks of each face in ``image``, uint8 (3, H, W), the most prominent first.
+
+        Returns:
+            float32 (P, 2) for each face, x and y in pixels of ``image``, (0, 0) being the middle
+            of the first pixel; may be empty.
+            P is 68, in the order of iBUG 300-W, or 5: left eye, right eye, nose, left and right
+            corner of the mouth, left as seen in the image.
+        """
+
+
 @runtime_checkable
 class SupportsInitialCenters(Protocol):
     """A clusterer that can start from given centres, so that backends can be compared."""
@@ -236,17 +254,22 @@ def _params_error(owner: type, error: ValidationError) -> ParamsError:
     """The first complaint of pydantic in covary's wording; the others are counted."""
     problems = error.errors(include_url=False)
     first = problems[0]
-    name = ".".join(str(part) for part in first["loc"]) or "parameters"
+    name = ".".join(str(part) for part in first["loc"])
     fields = owner.Params.model_fields  # type: ignore[attr-defined]
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     if first["type"] == "extra_forbidden":
         return ParamsError(
             f"{owner.__name__} has no parameter {name!r}{more}", fix=did_you_mean(name, fields)
         )
+    # A check of several parameters together names none of them.
+    what = f"parameter {name!r}" if name else "parameters"
+    expected, got = _expectation(first["msg"]), repr(first["input"])
+    if first["type"] == "missing":
+        expected, got = "a value, as it has no default", "none"
     return ParamsError(
-        f"parameter {name!r} of {owner.__name__}{more}",
-        expected=_expectation(first["msg"]),
-        got=repr(first["input"]),
+        f"{what} of {owner.__name__}{more}",
+        expected=expected,
+        got=got,
         fix=f"see `covary show` for {owner.__name__}'s parameters",
     )
 

@@ -225,7 +225,13 @@ class Pipeline:
         if boxes:
             summary = self._summarise(variants, ctx, record)
             regions = [self._segment(summary, image, box, ctx, record) for box in boxes]
-        result = Segmentation(image=variants.image.cpu(), regions=tuple(regions))
+        reconstruction = variants.reconstruction
+        result = Segmentation(
+            image=variants.image.cpu(),
+            regions=tuple(regions),
+            crop=variants.crop,
+            reconstruction=None if reconstruction is None else reconstruction.cpu(),
+        )
         data = record.finish(self.recipe, asked, variants, result)
         return replace(result, provenance=data)
 

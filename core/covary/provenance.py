@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -22,6 +21,7 @@ import torch
 from ._registry import find
 from .context import RunContext
 from .errors import CovaryError, InputError, PluginError
+from .files import file_sha256
 from .images import read_image
 from .recipe import SLOTS, Recipe
 from .types import Query, Variants
@@ -75,7 +75,7 @@ class Record:
             "recipe": recipe.model_dump(mode="json"),
             "components": components_data(recipe),
             "inputs": dict(variants.inputs),
-            "image": {"size": list(result.size), "variants": variants.count},
+            "image": _image_data(result, variants),
             "result": _result_data(result),
             "seconds": {name: round(value, 6) for name, value in self._seconds.items()},
             "memory": _memory_data(self._ctx.device),
@@ -224,12 +224,6 @@ def iou(a: torch.Tensor, b: torch.Tensor) -> float:
     return int((a & b).sum()) / union if union else 1.0
 
 
-def file_sha256(path: str | os.PathLike[str]) -> str:
-    """The sha256 of a file, in hexadecimal."""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def query_data(query: Query) -> dict[str, Any]:
     """How a provenance records a query; :func:`saved_query` reads it back."""
     if query.kind == "seed":
@@ -269,6 +263,20 @@ def _result_data(result: Segmentation) -> dict[str, Any]:
             }
         )
     return {"found": result.found, "reason": result.reason, "regions": regions}
+
+
+def _image_data(result: Segmentation, variants: Variants) -> dict[str, Any]:
+    crop = result.crop
+    photo = None
+    if crop is not None:
+        photo = {"size": list(crop.size), "matrix": crop.matrix.tolist()}
+    return {
+        "size": list(result.size),
+        "variants": variants.count,
+        "photo": photo,
+        "metrics": {name: _number(value) for name, value in variants.metrics.items()},
+        "warnings": list(variants.warnings),
+    }
 
 
 def _number(value: float) -> float | None:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from .errors import InputError
 from .images import encode_png, output_folder, replacing, to_pil
-from .types import Box, ClusterMap, Foreground
+from .types import Box, ClusterMap, Crop, Foreground
 
 __all__ = ["PALETTE", "Region", "Segmentation", "read_labels"]
 
@@ -29,6 +29,8 @@ PALETTE = (
 )  # fmt: skip
 _OUTSIDE = {"P": 255, "I;16": 65535}
 """Index in ``clusters.png`` of pixels that lie in no box, by the picture's mode."""
+_SOMETIMES = frozenset({"mask.png", "reconstruction.png", "photo-overlay.png", "photo-mask.png"})
+"""Pictures that not every result has."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,6 +55,10 @@ class Segmentation:
     """What was clustered: one region over the whole image, or one per box; may be empty."""
     provenance: dict[str, Any] = field(default_factory=dict)
     """What made it, as plain data; see ``covary.provenance``."""
+    crop: Crop | None = None
+    """Where X_0 was cut from a photo, if it was."""
+    reconstruction: torch.Tensor | None = None
+    """What the generator makes of a photo X_0, uint8 (3, H, W); a bad one means a bad mask."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -80,6 +86,19 @@ class Segmentation:
         return mask
 
     @cached_property
+    def photo_mask(self) -> torch.Tensor:
+        """``mask`` in the pixels of the photo that X_0 was cut from, bool (H, W).
+
+        Raises:
+            InputError: X_0 was not cut from a photo.
+        """
+        if self.crop is None:
+            raise InputError(
+                "photo_mask", expected="an image cut from a photo", got="none", fix="use mask"
+            )
+        return self.crop.place(self.mask)
+
+    @cached_property
     def labels(self) -> torch.Tensor:
         """Cluster ids of the whole image, int32 (H, W), -1 outside all boxes.
 
@@ -98,10 +117,7 @@ class Segmentation:
 
         Where nothing was found the whole image is greyed.
         """
-        grey = self.image.float().mean(dim=0, keepdim=True) * 0.35 + 20
-        shown = torch.where(self.mask, self.image.float(), grey)
-        shown[:, _outline(self.mask)] = 255
-        return shown.round().to(torch.uint8)
+        return _overlay(self.image, self.mask)
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write ``image.png clusters.png overlay.png mask.png provenance.json`` to ``folder``.
@@ -111,19 +127,15 @@ class Segmentation:
         writing fails, an earlier result in the folder stays as it was. ``mask.png`` is left out,
         and a stale one removed, where no foreground was found: an all-black mask would pass for
         a result. ``clusters.png`` is a palette image whose indices are the cluster ids (16-bit
-        grey for more than 255 clusters); :func:`read_labels` reads it.
+        grey for more than 255 clusters); :func:`read_labels` reads it. Of a photo there are also
+        ``reconstruction.png`` (what the generator makes of it) and, in the photo's own pixels,
+        ``photo-overlay.png`` and ``photo-mask.png``.
 
         Raises:
             OutputError: the folder cannot be written.
         """
         target = output_folder(folder)
-        pictures: dict[str, torch.Tensor | Image.Image] = {
-            "image.png": self.image,
-            "clusters.png": self._cluster_picture(),
-            "overlay.png": self.overlay(),
-        }
-        if self.found:
-            pictures["mask.png"] = self.mask
+        pictures = self._pictures()
         provenance = json.dumps(self.provenance, indent=2) + "\n"
         with ExitStack() as stack:  # gives the names in reverse: provenance.json last
             temporary = stack.enter_context(replacing(target / "provenance.json"))
@@ -132,9 +144,25 @@ class Segmentation:
                 encode_png(picture, stack.enter_context(replacing(target / name)))
             # Stopped between here and the end, a mixture of two results must not look whole.
             (target / "provenance.json").unlink(missing_ok=True)
-            if not self.found:
-                (target / "mask.png").unlink(missing_ok=True)
+            for name in _SOMETIMES - pictures.keys():
+                (target / name).unlink(missing_ok=True)
         return target
+
+    def _pictures(self) -> dict[str, torch.Tensor | Image.Image]:
+        pictures: dict[str, torch.Tensor | Image.Image] = {
+            "image.png": self.image,
+            "clusters.png": self._cluster_picture(),
+            "overlay.png": self.overlay(),
+        }
+        if self.found:
+            pictures["mask.png"] = self.mask
+        if self.reconstruction is not None:
+            pictures["reconstruction.png"] = self.reconstruction
+        if self.crop is not None:
+            pictures["photo-overlay.png"] = _overlay(self.crop.photo.cpu(), self.photo_mask)
+            if self.found:
+                pictures["photo-mask.png"] = self.photo_mask
+        return pictures
 
     def _cluster_picture(self) -> Image.Image:
         index = self.labels.numpy()
@@ -167,6 +195,13 @@ def read_labels(path: str | os.PathLike[str]) -> torch.Tensor:
         raise InputError(f"labels {path}", expected=expected, got=f"mode {mode}", fix=fix)
     index[index == _OUTSIDE[mode]] = -1
     return torch.from_numpy(index)
+
+
+def _overlay(image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    grey = image.float().mean(dim=0, keepdim=True) * 0.35 + 20
+    shown = torch.where(mask, image.float(), grey)
+    shown[:, _outline(mask)] = 255
+    return shown.round().to(torch.uint8)
 
 
 def _outline(mask: torch.Tensor) -> torch.Tensor:

@@ -10,12 +10,14 @@ from typing import Any
 
 import torch
 
+from .crop import Crop
 from .errors import InputError
 from .summary import StyleSummary
 
 __all__ = [
     "Box",
     "ClusterMap",
+    "Crop",
     "Detection",
     "Foreground",
     "Query",
@@ -113,11 +115,27 @@ class Variants:
     """The variants, to be read once."""
     inputs: Mapping[str, str] = field(default_factory=dict)
     """Provenance: name of every file that was read -> its sha256."""
+    crop: Crop | None = None
+    """Where X_0 was cut from a photo; masks then come back in the photo's own pixels too."""
+    reconstruction: torch.Tensor | None = None
+    """What the generator makes of X_0 where X_0 is a photo, uint8 (3, H, W)."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Figures to report with the result, e.g. the reconstruction error ``{"mse": 0.01}``."""
+    warnings: tuple[str, ...] = ()
+    """What the user should know before trusting the result, each with its remedy."""
 
     def __post_init__(self) -> None:
         check_image(self.image, "X_0")
         if self.count < 1:
             raise InputError("variants", expected="at least 1", got=str(self.count))
+        if self.reconstruction is not None:
+            check_image(self.reconstruction, "reconstruction")
+            if self.reconstruction.shape != self.image.shape:
+                raise InputError(
+                    "reconstruction",
+                    expected=f"the shape of X_0, {tuple(self.image.shape)}",
+                    got=str(tuple(self.reconstruction.shape)),
+                )
 
 
 @dataclass(frozen=True, slots=True)

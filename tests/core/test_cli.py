@@ -47,6 +47,7 @@ def component(kind, target, name=None, **more):
 def covary_components():
     return [
         component("source", "tiny_components:Stripes"),
+        component("source", "tiny_components:Photo"),
         component("source", "covary_acme:Slow"),
         component("features", "tiny_components:Colours"),
         component("clusterer", "tiny_components:Distinct"),
@@ -155,6 +156,19 @@ def test_summary_is_what_json_prints(out: Path) -> None:
     }
     assert [row["query"] for row in data["results"]] == [0, 1]
     assert {row["status"] for row in data["results"]} == {"done"}
+
+
+def test_warnings_and_metrics_of_a_photo_reach_the_user(out: Path) -> None:
+    result = segment(out, "3", "--set", "source=acme/photo")
+    assert result.exit_code == 0
+    assert result.stderr == "warning: 3: the inversion is bad; use another photo\n"
+    (row,) = json.loads((out / "summary.json").read_text())["results"]
+    assert row["metrics"] == {"mse": 0.25}
+    assert row["warnings"] == ["the inversion is bad; use another photo"]
+    image = json.loads((out / "3" / "provenance.json").read_text())["image"]
+    assert image["photo"] == {"size": [12, 32], "matrix": [[1, 0, 0], [0, 1, 0]]}
+    assert covary.read_image(out / "3" / "photo-overlay.png").shape == (3, 12, 32)
+    assert covary_command("rerun", out / "3").exit_code == 0
 
 
 def test_no_foreground_is_counted_and_has_no_mask(out: Path) -> None:

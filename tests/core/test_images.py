@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import struct
+import zlib
+from fractions import Fraction
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -23,6 +28,44 @@ def chw(pixels: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
 
 
+def over_white(rgba: np.ndarray) -> np.ndarray:
+    """Uint8 (H, W, 3): exact arithmetic on uint8 (H, W, 4), pixel by pixel."""
+
+    def mix(colour: int, alpha: int) -> int:
+        share = Fraction(int(alpha), 255)
+        return int(int(colour) * share + 255 * (1 - share) + Fraction(1, 2))
+
+    rows = [[[mix(c, pixel[3]) for c in pixel[:3]] for pixel in row] for row in rgba]
+    return np.array(rows, np.uint8)
+
+
+def deep_png(pixels: np.ndarray, kind: int, transparent: tuple[int, ...] = ()) -> bytes:
+    """A PNG of 16 bits a channel, written by hand: PIL writes such colour images only as 8 bits."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        body = name + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    height, width = pixels.shape[:2]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    parts = [chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0))]
+    if transparent:
+        parts.append(chunk(b"tRNS", struct.pack(f">{len(transparent)}H", *transparent)))
+    parts += [chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def encoded(suffix: str) -> bytes:
+    """A small image file of that format."""
+    buffer = io.BytesIO()
+    picture = Image.fromarray(RNG.randint(0, 256, (12, 10, 3)).astype(np.uint8))
+    picture.save(buffer, format={"jpg": "JPEG", "tif": "TIFF"}.get(suffix, suffix.upper()))
+    return buffer.getvalue()
+
+
+WHOLE = {suffix: encoded(suffix) for suffix in ("png", "gif", "jpg", "tif", "webp", "bmp")}
+
+
 class TestReading:
     def test_rgb(self, tmp_path: Path) -> None:
         Image.fromarray(PIXELS).save(tmp_path / "a.png")
@@ -30,17 +73,10 @@ class TestReading:
         assert torch.equal(image, chw(PIXELS))
         assert image.is_contiguous()
 
-    def test_the_transparency_is_ignored(self, tmp_path: Path) -> None:
-        alpha = RNG.randint(0, 256, (5, 7, 1)).astype(np.uint8)
-        Image.fromarray(np.concatenate([PIXELS, alpha], axis=2)).save(tmp_path / "a.png")
-        assert torch.equal(read_image(tmp_path / "a.png"), chw(PIXELS))
-
     def test_greyscale_has_three_equal_channels(self, tmp_path: Path) -> None:
         grey = PIXELS[..., 0]
         Image.fromarray(grey).save(tmp_path / "l.png")
-        Image.fromarray(np.stack([grey, grey // 2], axis=2)).save(tmp_path / "la.png")
-        for name in ("l.png", "la.png"):
-            assert torch.equal(read_image(tmp_path / name), chw(np.stack([grey] * 3, axis=2)))
+        assert torch.equal(read_image(tmp_path / "l.png"), chw(np.stack([grey] * 3, axis=2)))
 
     def test_one_bit_and_palette(self, tmp_path: Path) -> None:
         bits = PIXELS[..., 0] > 127
@@ -71,10 +107,10 @@ class TestReading:
         Image.fromarray(PIXELS).save(tmp_path / "a.png", exif=exif)
         assert torch.equal(read_image(tmp_path / "a.png"), chw(upright(PIXELS)))
 
-    @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
-    def test_more_than_eight_bits_are_refused(self, tmp_path: Path, dtype: type) -> None:
+    @pytest.mark.parametrize("dtype", [np.int32, np.float32])
+    def test_values_without_a_range_are_refused(self, tmp_path: Path, dtype: type) -> None:
         Image.fromarray((PIXELS[..., 0] * 100.0).astype(dtype)).save(tmp_path / "deep.tif")
-        with pytest.raises(InputError, match=r"deep\.tif: expected 8-bit .*got mode"):
+        with pytest.raises(InputError, match=r"deep\.tif: expected .*8 or 16 bits, got mode"):
             read_image(tmp_path / "deep.tif")
 
     def test_cmyk_is_refused(self, tmp_path: Path) -> None:
@@ -105,11 +141,149 @@ class TestReading:
         with pytest.raises(InputError, match="expected a whole image file"):
             read_image(tmp_path)
 
+    @pytest.mark.filterwarnings("ignore")  # of Pillow, about damaged tags
+    @pytest.mark.parametrize("suffix", ["png", "gif", "jpg", "tif", "webp", "bmp"])
+    @given(
+        spots=st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), min_size=1, max_size=8)
+    )
+    def test_damaged_bytes_are_an_image_or_an_input_error(
+        self, tmp_path_factory, suffix: str, spots: list[tuple[float, int]]
+    ) -> None:
+        whole = bytearray(WHOLE[suffix])
+        for place, byte in spots:
+            whole[int(place * len(whole))] = byte
+        path = tmp_path_factory.getbasetemp() / f"damaged.{suffix}"
+        path.write_bytes(whole)
+        # A damaged header may ask for gigabytes.
+        with mock.patch.object(Image, "MAX_IMAGE_PIXELS", 10_000):
+            try:
+                image = read_image(path)
+            except InputError:
+                return
+        assert image.dtype == torch.uint8
+        assert image.shape[0] == 3
+
+    def test_nothing_interprets_an_eps(self, tmp_path: Path, monkeypatch) -> None:
+        def start(*_: object, **__: object) -> None:
+            raise AssertionError("Ghostscript was started")
+
+        monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", start)
+        (tmp_path / "a.png").write_bytes(
+            b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
+        )
+        with pytest.raises(InputError, match="got EPS, a program"):
+            read_image(tmp_path / "a.png")
+
+    def test_an_image_without_pixels(self, tmp_path: Path) -> None:
+        for size in ("0 0", "0 4", "4 0"):
+            (tmp_path / "a.ppm").write_bytes(f"P6 {size} 255\n".encode())
+            with pytest.raises(InputError, match="a whole image file"):
+                read_image(tmp_path / "a.ppm")
+
     def test_a_decompression_bomb(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         Image.fromarray(PIXELS).save(tmp_path / "a.png")
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
         with pytest.raises(InputError, match="decompression bomb"):
             read_image(tmp_path / "a.png")
+
+
+class TestTransparency:
+    """Over white: c * a + (1 - a), exactly, rounded to the nearest of 0..255."""
+
+    @given(
+        rgba=hnp.arrays(np.uint8, st.tuples(st.integers(1, 5), st.integers(1, 5), st.just(4))),
+        suffix=st.sampled_from(["png", "tif", "webp"]),
+    )
+    def test_alpha_lies_over_white(self, tmp_path_factory, rgba: np.ndarray, suffix: str) -> None:
+        path = tmp_path_factory.getbasetemp() / f"alpha.{suffix}"
+        Image.fromarray(rgba).save(path, lossless=True, exact=True)
+        assert torch.equal(read_image(path), chw(over_white(rgba)))
+
+    def test_grey_with_alpha(self, tmp_path: Path) -> None:
+        grey, alpha = PIXELS[..., 0], PIXELS[..., 1]
+        Image.fromarray(np.stack([grey, alpha], axis=2)).save(tmp_path / "la.png")
+        expected = over_white(np.stack([grey, grey, grey, alpha], axis=2))
+        assert torch.equal(read_image(tmp_path / "la.png"), chw(expected))
+
+    @pytest.mark.parametrize("suffix", ["png", "gif"])
+    def test_a_transparent_palette_entry_is_white(self, tmp_path: Path, suffix: str) -> None:
+        ids = PIXELS[..., 0] % 3
+        picture = Image.fromarray(ids)
+        colours = np.array([[1, 2, 3], [40, 50, 60], [255, 0, 7]], np.uint8)
+        picture.putpalette(colours.tobytes())
+        picture.save(tmp_path / f"p.{suffix}", transparency=1)
+        colours[1] = 255
+        assert torch.equal(read_image(tmp_path / f"p.{suffix}"), chw(colours[ids]))
+
+    def test_a_palette_with_degrees_of_transparency(self, tmp_path: Path) -> None:
+        ids = PIXELS[..., 0] % 3
+        picture = Image.fromarray(ids)
+        colours = np.array([[1, 2, 3, 0], [40, 50, 60, 99], [255, 0, 7, 255]], np.uint8)
+        picture.putpalette(colours[:, :3].tobytes())
+        picture.save(tmp_path / "p.png", transparency=bytes(colours[:, 3]))
+        assert torch.equal(read_image(tmp_path / "p.png"), chw(over_white(colours[ids])))
+
+    def test_a_transparent_colour(self, tmp_path: Path) -> None:
+        pixels = PIXELS.copy()
+        pixels[1, 2] = pixels[3, 4] = (9, 8, 7)
+        Image.fromarray(pixels).save(tmp_path / "rgb.png", transparency=(9, 8, 7))
+        pixels[1, 2] = pixels[3, 4] = 255
+        assert torch.equal(read_image(tmp_path / "rgb.png"), chw(pixels))
+
+
+class TestSixteenBits:
+    @given(
+        grey=hnp.arrays(np.uint16, st.tuples(st.integers(1, 5), st.integers(1, 5))),
+        suffix=st.sampled_from(["png", "tif", "big.tif", "pgm"]),
+    )
+    def test_grey_is_rounded(self, tmp_path_factory, grey: np.ndarray, suffix: str) -> None:
+        path = tmp_path_factory.getbasetemp() / f"deep.{suffix}"
+        if suffix == "big.tif":
+            Image.frombytes("I;16B", grey.shape[::-1], grey.astype(">u2").tobytes()).save(path)
+        else:
+            Image.fromarray(grey).save(path)
+        nearest = [[[round(Fraction(int(v), 257)) for v in row] for row in grey]] * 3
+        assert read_image(path).tolist() == nearest
+
+    def test_every_grey_value(self, tmp_path: Path) -> None:
+        """Eight bits widened to sixteen, v * 257, come back as they were."""
+        grey = np.arange(256, dtype=np.uint16).reshape(16, 16)
+        Image.fromarray(grey * np.uint16(257)).save(tmp_path / "deep.png")
+        assert torch.equal(read_image(tmp_path / "deep.png")[1].long(), torch.tensor(grey.tolist()))
+
+    def test_a_deep_photo_is_turned_upright(self, tmp_path: Path) -> None:
+        grey = PIXELS[..., 0].astype(np.uint16) * np.uint16(257)
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        Image.fromarray(grey).save(tmp_path / "deep.png", exif=exif)
+        upright = np.rot90(PIXELS[..., 0], -1)
+        assert torch.equal(read_image(tmp_path / "deep.png")[0], torch.from_numpy(upright.copy()))
+
+    @pytest.mark.parametrize(("kind", "channels"), [(2, 3), (6, 4)])
+    def test_colour_keeps_its_high_byte(self, tmp_path: Path, kind: int, channels: int) -> None:
+        deep = RNG.randint(0, 65536, (5, 7, channels)).astype(np.uint16)
+        (tmp_path / "deep.png").write_bytes(deep_png(deep, kind))
+        high = (deep >> 8).astype(np.uint8)
+        expected = high if channels == 3 else over_white(high)
+        assert torch.equal(read_image(tmp_path / "deep.png"), chw(expected))
+
+    def test_transparent_grey(self, tmp_path: Path) -> None:
+        grey = np.array([[0, 300, 301], [65535, 300, 2]], np.uint16)
+        path = tmp_path / "deep.png"
+        path.write_bytes(deep_png(grey[..., None], 0, transparent=(300,)))
+        assert read_image(path)[2].tolist() == [[0, 255, 1], [255, 255, 0]]
+
+
+class TestSeveralFrames:
+    @pytest.mark.parametrize("suffix", ["gif", "tif", "webp", "png"])
+    def test_the_first_is_read(self, tmp_path: Path, suffix: str) -> None:
+        frames = [Image.new("RGB", (6, 4), colour) for colour in ("red", "lime", "blue")]
+        path = tmp_path / f"a.{suffix}"
+        frames[0].save(path, save_all=True, append_images=frames[1:], lossless=True)
+        with Image.open(path) as opened:
+            assert opened.n_frames == 3
+        red = torch.tensor([255, 0, 0], dtype=torch.uint8)[:, None, None].expand(3, 4, 6)
+        assert torch.equal(read_image(path), red)
 
 
 class TestWriting:

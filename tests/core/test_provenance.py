@@ -73,7 +73,13 @@ class TestContent:
             "clusterer": {"id": "tiny/distinct", **part},
             "foreground": {"id": "tiny/rest", **part},
         }
-        assert data["image"] == {"size": [12, 16], "variants": 5}
+        assert data["image"] == {
+            "size": [12, 16],
+            "variants": 5,
+            "photo": None,
+            "metrics": {},
+            "warnings": [],
+        }
         assert data["machine"]["device"] == "cpu"
         assert data["versions"]["torch"] == torch.__version__
         assert data["versions"]["covary"] == covary.__version__

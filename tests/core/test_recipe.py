@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import model_validator
 
 import covary
 from covary import InputError, ParamsError, Recipe, Spec
@@ -64,6 +65,25 @@ class TestSpec:
             Spec(use="lloyd", maxiter=7).create("clusterer")
         with pytest.raises(ParamsError, match=r"'k' of Lloyd.*greater than or equal to 1, got 0"):
             Spec(use="lloyd", k=0).create("clusterer")
+
+    def test_parameters_without_a_default_are_asked_for(self) -> None:
+        class Sized(covary.Clusterer):
+            class Params(covary.Params):
+                side: int
+
+                @model_validator(mode="after")
+                def _even(self):
+                    if self.side % 2:
+                        raise ValueError("an even side")
+                    return self
+
+            def fit(self, summary, ctx=None):
+                raise NotImplementedError
+
+        with pytest.raises(ParamsError, match=r"'side' of Sized: expected a value, .*, got none"):
+            Sized()
+        with pytest.raises(ParamsError, match=r"parameters of Sized: expected an even side, got"):
+            Sized(side=3)
 
     def test_several_complaints_are_counted(self) -> None:
         with pytest.raises(ParamsError, match=r"\(and 1 more\)"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -130,6 +131,39 @@ class TestSaving:
         assert torch.equal(covary.read_image(folder / "overlay.png"), seg.overlay())
         assert torch.equal(covary.read_image(folder / "mask.png")[0] == 255, seg.mask)
         assert json.loads((folder / "provenance.json").read_text()) == {"seed": 0}
+
+    def test_of_a_photo_there_is_a_mask_in_its_own_pixels(self, tmp_path: Path) -> None:
+        seg = whole()
+        photo = torch.zeros(3, 20, 24, dtype=torch.uint8)
+        # X_0 lies at x = 5, y = 3 of the photo, at twice its size.
+        crop = covary.Crop(photo, torch.tensor([[2.0, 0, 5], [0, 2, 3]]))
+        of_photo = dataclasses.replace(seg, crop=crop, reconstruction=255 - seg.image)
+        folder = of_photo.save(tmp_path)
+        more = {"photo-mask.png", "photo-overlay.png", "reconstruction.png"}
+        assert {path.name for path in folder.iterdir()} == FILES | more
+        assert torch.equal(covary.read_image(folder / "reconstruction.png"), 255 - seg.image)
+        saved = covary.read_image(folder / "photo-mask.png")[0] == 255
+        assert torch.equal(saved, of_photo.photo_mask)
+        assert saved.shape == (20, 24)
+        assert not saved[:3].any()
+        assert not saved[:, :5].any()
+        enlarged = seg.mask.repeat_interleave(2, 0).repeat_interleave(2, 1)
+        # Outlines are interpolated, so only pixels whose neighbours agree must be the same.
+        inner = torch.nn.functional.avg_pool2d(enlarged[None].float(), 3, 1, 1)[0]
+        sure = (inner == 0) | (inner == 1)
+        assert sure.any()
+        assert torch.equal(saved[3:15, 5:21][sure], enlarged[sure])
+
+    def test_what_only_a_photo_has_goes_with_it(self, tmp_path: Path) -> None:
+        seg = whole()
+        crop = covary.Crop.whole(torch.zeros(3, 12, 16, dtype=torch.uint8), seg.size)
+        dataclasses.replace(seg, crop=crop, reconstruction=seg.image).save(tmp_path)
+        seg.save(tmp_path)
+        assert {path.name for path in tmp_path.iterdir()} == FILES
+
+    def test_without_a_photo_there_is_no_photo_mask(self) -> None:
+        with pytest.raises(InputError, match="cut from a photo"):
+            _ = whole().photo_mask
 
     @pytest.mark.parametrize("k", [1, 3, 40, 254, 255, 256, 300])
     def test_cluster_ids_are_exact(self, tmp_path: Path, k: int) -> None:

@@ -244,6 +244,12 @@ class TestImages:
         with pytest.raises(InputError, match="X_0: expected"):
             Variants(image=image, count=1, batches=iter(()))
 
+    def test_a_reconstruction_is_an_image_of_the_same_size(self) -> None:
+        image = torch.zeros(3, 4, 6, dtype=torch.uint8)
+        for other in (torch.zeros(3, 6, 4, dtype=torch.uint8), image.float()):
+            with pytest.raises(InputError, match="reconstruction: expected"):
+                Variants(image=image, count=1, batches=iter(()), reconstruction=other)
+
     @pytest.mark.parametrize(
         "images",
         [

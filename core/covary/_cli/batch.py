@@ -56,11 +56,13 @@ class Outcome:
         data: dict[str, Any] = {"name": query.name, "query": asked, "status": self.status}
         if self.status == "failed":
             return data | {"error": self.error}
-        result = self.provenance["result"]
+        result, image = self.provenance["result"], self.provenance["image"]
         return data | {
             "folder": self.folder.name,
             "found": result["found"],
             "reason": result["reason"],
+            "metrics": image.get("metrics", {}),
+            "warnings": image.get("warnings", []),
             "seconds": round(sum(self.provenance["seconds"].values()), 3),
         }
 
@@ -122,6 +124,8 @@ class Batch:
         with _uninterrupted():
             result.save(folder)
             self.outcomes.append(Outcome(query, folder, "done", result.provenance))
+        for warning in result.provenance["image"]["warnings"]:
+            remark(f"warning: {query.name}: {warning}")
 
 
 def writable_folder(path: str) -> Path:

@@ -27,6 +27,7 @@ OWN = {
     "list": "listing:list_",
     "show": "show:show",
     "schema": "inspection:schema",
+    "checkpoints": "checkpoints:checkpoints",
     "doctor": "inspection:doctor",
 }
 """covary's commands in the order of help: where in ``covary._cli`` each is."""

@@ -61,12 +61,12 @@ def _print(report: dict[str, Any]) -> None:
     _section("packages", list(report["packages"].items()))
     _section("devices", [(row["device"], _device_words(row)) for row in report["devices"]])
     folders = report["folders"].items()
-    here = {True: "", False: "  (not there, which is fine)"}
-    _section("folders", [(name, row["path"] + here[row["exists"]]) for name, row in folders])
+    note = {True: "", False: "  (not there, which is fine)"}
+    _section("folders", [(name, row["path"] + note[row["exists"]]) for name, row in folders])
     _section("settings in force", [(k, repr(v)) for k, v in report["switches"].items()])
     _section("plugins", [_plugin_words(row) for row in inventory.plugins()])
-    shown = [row for row in report["checkpoints"] if not row["shadowed"]]
-    _section("checkpoints", [(row["name"], row["path"] or "not on this machine") for row in shown])
+    here = [row for row in report["checkpoints"] if row["path"] and not row["shadowed"]]
+    _section("checkpoints on this machine", [(row["name"], row["path"]) for row in here])
     missing = [(f"{r['id']} ({r['kind']})", f"run: {r['install']}") for r in report["missing"]]
     _section("components whose packages are not installed", missing)
     _print_problems(report["problems"])

@@ -152,7 +152,7 @@ def _print_checkpoint(data: dict[str, Any]) -> None:
     click.echo(f"{data['name']}  (checkpoint){shadowed}  {data['summary']}\n")
     lines = {
         "here": data["path"] or "no",
-        "from": data["url"],
+        "from": data["url"] or data["page"],
         "sha256": data["sha256"] or "",
         "stated by": data["sha256_origin"],
         "size": inventory.size_words(data["bytes"]),
