@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,13 @@ import torch
 
 import covary
 from covary.testing import worlds
-from covary_plugins.stylegan2 import Architecture, Generator, save_safetensors, to_uint8
+from covary_plugins.stylegan2 import (
+    Architecture,
+    Generator,
+    Synthesis,
+    save_safetensors,
+    to_uint8,
+)
 
 SMALL = Architecture(mapping_widths=(16,) * 3, channels=(8, 8, 8, 4), use_noise=True)
 
@@ -99,6 +106,133 @@ def test_stylegan2_refuses_a_cutoff_beyond_its_layers(checkpoint: Path) -> None:
     source = covary.create("stylegan2", checkpoint=str(checkpoint), c=9)
     with pytest.raises(covary.ParamsError, match=r"0\.\.8"):
         opened(source, 0)
+
+
+@pytest.fixture(scope="module")
+def classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random 16x16 generator of three classes."""
+    torch.manual_seed(1)
+    architecture = Architecture((16, 16), (8, 8, 8), c_dim=3, embed_features=8)
+    generator = Generator(architecture).eval()
+    path = tmp_path_factory.mktemp("weights") / "classes.safetensors"
+    save_safetensors(generator, path)
+    return path
+
+
+def test_stylegan2_draws_one_class(classes: Path) -> None:
+    from covary_plugins.stylegan2 import load_generator
+
+    generator = load_generator(classes)
+    for label in range(3):
+        source = covary.create("stylegan2", checkpoint=str(classes), c=2, n=3, psi=1.0, label=label)
+        ctx = covary.RunContext(seed=4).at("source", source.id)
+        variants = source.open(covary.Query(seed=1), ctx)
+        z = torch.from_numpy(np.random.RandomState(1).randn(1, 16)).float()
+        structure = generator.mapping(z, label=label)
+        assert torch.equal(variants.image, to_uint8(generator.synthesis(structure))[0])
+        styles = torch.randn(3, 16, generator=ctx.generator())
+        mixed = generator.style_mix(structure, generator.mapping(styles, label=label), 2)
+        expected = to_uint8(generator.synthesis(mixed)).int()
+        assert (stack(variants).int() - expected).abs().max() <= 1
+
+
+@pytest.mark.parametrize("label", [None, 3])
+def test_stylegan2_wants_a_class_where_there_are_some(classes: Path, label: int | None) -> None:
+    source = covary.create("stylegan2", checkpoint=str(classes), c=2, label=label)
+    with pytest.raises(covary.ParamsError, match=r"'label'.*0\.\.2"):
+        opened(source, 0)
+
+
+def test_stylegan2_wants_no_class_where_there_are_none(checkpoint: Path) -> None:
+    source = covary.create("stylegan2", checkpoint=str(checkpoint), label=0)
+    with pytest.raises(covary.ParamsError, match="no classes"):
+        opened(source, 0)
+
+
+@pytest.mark.parametrize("c", [0, 3, 7, 8])
+def test_stylegan2_stops_at_a_smaller_size(checkpoint: Path, c: int) -> None:
+    from covary_plugins.stylegan2 import load_generator
+
+    options = {"checkpoint": str(checkpoint), "c": c, "n": 3, "psi": 1.0, "max_resolution": 16}
+    source = covary.create("stylegan2", **options)
+    assert source.size() == (16, 16)
+    ctx = covary.RunContext(seed=9).at("source", source.id)
+    variants = source.open(covary.Query(seed=1), ctx)
+    assert variants.image.shape == (3, 16, 16)
+    generator = load_generator(checkpoint)
+    z = torch.from_numpy(np.random.RandomState(1).randn(1, 16)).float()
+    styles = generator.mapping(torch.randn(3, 16, generator=ctx.generator()))
+    mixed = generator.style_mix(generator.mapping(z), styles, c)
+    expected = to_uint8(generator.synthesis(mixed, max_resolution=16)).int()
+    assert (stack(variants).int() - expected).abs().max() <= 1
+
+
+@pytest.mark.parametrize("size", [1, 24, 64])
+def test_stylegan2_knows_its_sizes(checkpoint: Path, size: int) -> None:
+    source = covary.create("stylegan2", checkpoint=str(checkpoint), max_resolution=size)
+    with pytest.raises(covary.InputError, match="4, 8, 16, 32"):
+        source.size()
+    with pytest.raises(covary.InputError, match="4, 8, 16, 32"):
+        opened(source, 0)
+
+
+def test_stylegan2_half_precision_changes_little(checkpoint: Path) -> None:
+    options = {"checkpoint": str(checkpoint), "c": 3, "n": 4}
+    exact, rounded = (
+        opened(covary.create("stylegan2", **options, precision=precision), 3)
+        for precision in ("fp32", "bf16")
+    )
+    assert torch.equal(exact.image, rounded.image)  # X_0 is not a variant
+    difference = (stack(exact).int() - stack(rounded).int()).abs().float()
+    assert 0 < difference.mean() < 2
+
+
+@pytest.mark.parametrize(("memory", "sizes"), [(None, [5]), (0, [1] * 5)])
+def test_stylegan2_batches_fit_the_memory(
+    checkpoint: Path, memory: int | None, sizes: list[int]
+) -> None:
+    source = covary.create("stylegan2", checkpoint=str(checkpoint), n=5)
+    ctx = covary.RunContext(seed=0, memory=memory).at("source", source.id)
+    batches = [batch.images for batch in source.open(covary.Query(seed=0), ctx).batches]
+    assert [len(images) for images in batches] == sizes
+
+
+def test_stylegan2_halves_its_batches_where_memory_runs_out(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = covary.create("stylegan2", checkpoint=str(checkpoint), n=7)
+    expected = stack(opened(source, 2))
+    inner = Synthesis.forward
+
+    def forward(self: Synthesis, ws: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        if len(ws) > 2:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return inner(self, ws, *args, **kwargs)
+
+    monkeypatch.setattr(Synthesis, "forward", forward)
+    batches = [batch.images for batch in opened(source, 2).batches]
+    assert [len(images) for images in batches] == [1] * 7  # 7, 3, then 1
+    assert (torch.cat(batches).int() - expected.int()).abs().max() <= 1
+
+
+def test_stylegan2_says_when_not_one_image_fits(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variants = opened(covary.create("stylegan2", checkpoint=str(checkpoint), n=2), 2)
+
+    def forward(*_: Any, **__: Any) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Synthesis, "forward", forward)
+    with pytest.raises(covary.MemoryBudgetError, match="max_resolution"):
+        list(variants.batches)
+
+
+def test_stylegan2_asks_for_cuda_before_it_works(checkpoint: Path) -> None:
+    for options in ({"precision": "fp16"}, {"compile": True}):
+        source = covary.create("stylegan2", checkpoint=str(checkpoint), **options)
+        with pytest.raises(covary.InputError, match="expected a CUDA device, got cpu"):
+            opened(source, 0)
 
 
 def test_stylegan2_knows_its_size_and_memory(checkpoint: Path) -> None:

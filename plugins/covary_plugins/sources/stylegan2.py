@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 import covary
 
 if TYPE_CHECKING:
-    import torch
-
     from covary_plugins.stylegan2 import Generator
-
-# Activations that one batch may keep in flight; more brings no speed on a CPU.
-_BATCH_BYTES = 256 * 2**20
 
 
 class StyleGAN2(covary.VariantSource):
@@ -31,8 +25,7 @@ class StyleGAN2(covary.VariantSource):
     class Params(covary.Params):
         checkpoint: str = Field(
             default="avatars-64",
-            description="safetensors file with NVIDIA or rosinality parameter names, or a name "
-            "from the catalogue",
+            description="generator: a file, or a name from the catalogue",
         )
         c: int = Field(
             default=4, ge=0, description="cutoff: layers before it keep the structure, 0..l"
@@ -41,6 +34,23 @@ class StyleGAN2(covary.VariantSource):
             default=0.7, ge=0, le=1, description="truncation towards the mean latent; 1 is none"
         )
         n: int = Field(default=50, ge=1, description="number of variants")
+        label: int | None = Field(
+            default=None, ge=0, description="class to draw, for generators trained with classes"
+        )
+        max_resolution: int | None = Field(
+            default=None,
+            description="stop at this resolution, pixels, and segment there; None is the full size",
+        )
+        precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+            default="auto",
+            description="number format of the variants' high resolutions; auto is the fastest "
+            "that the device and the network bear. X_0 is always computed in float32",
+        )
+        compile: bool = Field(
+            default=False,
+            description="fuse elementwise arithmetic with torch.compile, which takes a minute at "
+            "first; CUDA only",
+        )
 
     params: Params
     determinism = "numeric"
@@ -50,47 +60,63 @@ class StyleGAN2(covary.VariantSource):
 
     def size(self) -> tuple[int, int]:
         """(H, W) in pixels; reads the checkpoint."""
-        side = self._loaded().resolution
+        side = self._loaded().synthesis.check_max_resolution(self.params.max_resolution)
         return side, side
 
     def memory(self, size: tuple[int, int], features: int) -> int:
         """Peak bytes of one batch of images on its way through the synthesis network."""
-        return max(_BATCH_BYTES, _bytes_per_image(self._loaded()))
+        from ._mixing import batch_bytes
+
+        params = self.params
+        return batch_bytes(
+            self._loaded(),
+            n=params.n,
+            max_resolution=params.max_resolution,
+            precision=params.precision,
+        )
 
     def open(self, query: covary.Query, ctx: covary.RunContext) -> covary.Variants:
-        """Map the latents, compute the shared layers, and promise the variants."""
+        """Map the latents, compute X_0, and promise the variants."""
         import torch
 
         from covary_plugins.stylegan2 import to_uint8
 
+        from ._mixing import (
+            check_cutoff,
+            check_label,
+            draw_styles,
+            mixed_variants,
+            published_latent,
+        )
+
         if query.seed is None:
             raise covary.InputError("query of source stylegan2", expected="a seed", got="files")
         generator = self._loaded().to(ctx.device)
-        self._check_cutoff(generator.num_ws)
-        psi = self.params.psi
+        params = self.params
+        check_cutoff(params.c, generator, params.checkpoint)
+        check_label(params.label, generator, params.checkpoint)
+        limit = params.max_resolution
         with torch.inference_mode():
-            z = _published_latent(query.seed, generator.z_dim).to(ctx.device)
-            structure = generator.mapping(z, psi=psi)
-            draws = torch.randn(self.params.n, generator.z_dim, generator=ctx.generator())
-            styles = generator.mapping(draws.to(ctx.device), psi=psi)
-            codes = generator.style_mix(structure, styles, self.params.c)
-            image = to_uint8(generator.synthesis(structure))[0]
+            z = published_latent(query.seed, generator.z_dim).to(ctx.device)
+            structure = generator.mapping(z, psi=params.psi, label=params.label)
+            image = to_uint8(generator.synthesis(structure, max_resolution=limit))[0]
+        styles = draw_styles(generator, params.n, params.psi, ctx, params.label)
+        batches = mixed_variants(
+            generator,
+            structure,
+            styles,
+            params.c,
+            ctx,
+            max_resolution=limit,
+            precision=params.precision,
+            compiled=params.compile,
+        )
         return covary.Variants(
             image=image,
-            count=self.params.n,
-            batches=_synthesise(generator, structure, codes, self.params.c),
-            inputs={self.params.checkpoint: self._sha256},
+            count=params.n,
+            batches=batches,
+            inputs={params.checkpoint: self._sha256},
         )
-
-    def _check_cutoff(self, layers: int) -> None:
-        # Only the checkpoint knows l, so Params cannot check this.
-        if self.params.c > layers:
-            raise covary.ParamsError(
-                "parameter 'c' of StyleGAN2",
-                expected=f"a cutoff in 0..{layers}, the layers of {self.params.checkpoint}",
-                got=str(self.params.c),
-                fix="lower c; the middle of the range is a good start",
-            )
 
     def _loaded(self) -> Generator:
         if self._generator is None:
@@ -101,32 +127,3 @@ class StyleGAN2(covary.VariantSource):
             self._generator = load_generator(path)
             self._sha256 = file_sha256(path)
         return self._generator
-
-
-def _synthesise(
-    generator: Generator, structure: torch.Tensor, codes: torch.Tensor, c: int
-) -> Iterator[covary.VariantBatch]:
-    import torch
-
-    from covary_plugins.stylegan2 import to_uint8
-
-    with torch.inference_mode():
-        prefix = generator.prefix(structure, c)
-    for some in codes.split(max(1, _BATCH_BYTES // _bytes_per_image(generator))):
-        with torch.inference_mode():
-            images = to_uint8(generator.synthesis(some, prefix=prefix))
-        yield covary.VariantBatch(images)
-
-
-def _bytes_per_image(generator: Generator) -> int:
-    """Activations of the widest layer with its input, output and two temporaries, in float32."""
-    widths = generator.architecture.channels
-    return int(16 * max(width * 4**log2 for log2, width in enumerate(widths, start=2)))
-
-
-def _published_latent(seed: int, z_dim: int) -> torch.Tensor:
-    import numpy as np
-    import torch
-
-    # float64 first, then rounded: the convention of the published scripts.
-    return torch.from_numpy(np.random.RandomState(seed).randn(1, z_dim)).to(torch.float32)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping as MappingABC
-from dataclasses import dataclass
 from numbers import Integral
-from typing import Any, NamedTuple, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,121 +12,13 @@ from torch import Tensor, nn
 from covary.errors import InputError
 
 from .architecture import Architecture
-from .layers import Mapping, Noise, SynthesisBlock
-from .names import check_tensors, load_plan
+from .execution import FP32, Execution
+from .layers import Noise
+from .mapping import Mapping
+from .names import check_state, load_plan
+from .synthesis import Prefix, Synthesis, check_noise
 
 __all__ = ["Generator", "Prefix", "Synthesis"]
-
-_NOISES = ("const", "none", "random")
-
-
-class _Step(NamedTuple):
-    """One operation of the synthesis network and the code it listens to."""
-
-    resolution: int
-    layer: str
-    ws_index: int
-
-
-@dataclass(frozen=True, slots=True)
-class Prefix:
-    """The part of a synthesis run that variants of one structure share.
-
-    Attributes:
-        x: features after the last step done, (1, C, h, w).
-        image: RGB accumulated so far, float32 (1, 3, h, w); black before the first ToRGB.
-        steps: how many steps are done.
-        noise: the noise they were done with.
-    """
-
-    x: Tensor
-    image: Tensor
-    steps: int
-    noise: Noise
-
-
-class Synthesis(nn.Module):
-    """Per-layer codes to images; the skip architecture, one block for each resolution."""
-
-    def __init__(self, architecture: Architecture) -> None:
-        super().__init__()
-        self.resolution = architecture.resolution
-        self.num_ws = architecture.num_ws
-        self.w_dim = architecture.w_dim
-        self.img_channels = architecture.img_channels
-        self.steps: list[_Step] = []
-        n_in = 0
-        for log2, n_out in enumerate(architecture.channels, start=2):
-            block = SynthesisBlock(
-                n_in,
-                n_out,
-                architecture.img_channels,
-                architecture.w_dim,
-                2**log2,
-                conv_clamp=architecture.conv_clamp,
-                use_noise=architecture.use_noise,
-            )
-            self.add_module(f"b{2**log2}", block)
-            self.steps += _block_steps(log2)
-            n_in = n_out
-
-    def forward(self, ws: Tensor, noise: Noise = "const", prefix: Prefix | None = None) -> Tensor:
-        """Images float32 (B, 3, H, W), nominally in [-1, 1] but not clipped, of ws (B, L, W).
-
-        Args:
-            noise: the stored noise maps, none, or fresh ones.
-            prefix: what `Generator.prefix` computed; ws is then only read from its layer on.
-
-        Raises:
-            InputError: ws of another shape, an unknown noise, or a prefix made with other noise.
-        """
-        _check_noise(noise)
-        if ws.ndim != 3 or ws.shape[1:] != (self.num_ws, self.w_dim):
-            raise InputError(
-                "ws",
-                expected=f"shape (B, {self.num_ws}, {self.w_dim})",
-                got=str(tuple(ws.shape)),
-                fix="use mapping() or style_mix() of the same generator",
-            )
-        if prefix is None:
-            prefix = self.start(noise)
-        elif prefix.noise != noise:
-            raise InputError(
-                "noise",
-                expected=f"{prefix.noise!r}, which the prefix was made with",
-                got=repr(noise),
-                fix="make the prefix with the same noise",
-            )
-        image = self.advance(prefix, ws, len(self.steps)).image
-        return image.expand(len(ws), -1, -1, -1)
-
-    def start(self, noise: Noise, dtype: torch.dtype = torch.float32) -> Prefix:
-        """The state before the first step: the learned constant.
-
-        Features keep ``dtype`` all the way; styles and RGB stay in float32.
-        """
-        const = self.get_parameter("b4.const")[None]
-        x = const.to(dtype=dtype, memory_format=torch.channels_last)
-        return Prefix(x, const.new_zeros(1, self.img_channels, 2, 2), 0, noise)
-
-    def advance(self, state: Prefix, ws: Tensor, until: int) -> Prefix:
-        """``state`` with the steps before ``until`` done, reading each step's code from ``ws``."""
-        x, image = state.x, state.image
-        for resolution, layer, index in self.steps[state.steps : until]:
-            block = cast(SynthesisBlock, self.get_submodule(f"b{resolution}"))
-            if layer == "torgb":
-                image = block.add_rgb(image, x, ws[:, index])
-            else:
-                x = block.get_submodule(layer)(x, ws[:, index], state.noise)
-        return Prefix(x, image, max(until, state.steps), state.noise)
-
-    def steps_before(self, c: int) -> int:
-        """How many steps listen only to codes before layer ``c``."""
-        return sum(step.ws_index < c for step in self.steps)
-
-    def steps_to(self, resolution: int) -> int:
-        """How many steps lead to the RGB image of ``resolution``."""
-        return sum(step.resolution <= resolution for step in self.steps)
 
 
 class Generator(nn.Module):
@@ -138,6 +29,7 @@ class Generator(nn.Module):
         resolution: height and width of the images, pixels.
         z_dim: size of z.
         w_dim: size of one code.
+        c_dim: number of classes; 0 for an unconditional network.
         architecture: widths and settings, enough to build the same network again.
     """
 
@@ -148,9 +40,8 @@ class Generator(nn.Module):
         self.num_ws = architecture.num_ws
         self.z_dim = architecture.mapping_widths[0]
         self.w_dim = architecture.w_dim
-        self.mapping = Mapping(
-            architecture.mapping_widths, architecture.num_ws, architecture.lr_multiplier
-        )
+        self.c_dim = architecture.c_dim
+        self.mapping = Mapping(architecture)
         self.synthesis = Synthesis(architecture)
 
     @classmethod
@@ -166,17 +57,16 @@ class Generator(nn.Module):
         Args:
             init_kwargs: the constructor arguments the checkpoint was trained with, flat or nested
                 as NVIDIA stores them. Those the shapes do not show are read from here:
-                ``conv_clamp`` (None), ``lr_multiplier`` (0.01), ``resample_filter`` (1, 3, 3, 1).
-                Everything runs in float32, so ``num_fp16_res`` has no effect.
+                ``conv_clamp`` (None), ``lr_multiplier`` (0.01), ``resample_filter`` (1, 3, 3, 1),
+                ``num_fp16_res`` (0), which `Execution.choose` looks at.
 
         Raises:
-            CheckpointError: another layout, missing or unknown tensors, shapes that do not fit, a
-                conditional network, or an architecture other than skip.
+            CheckpointError: another layout, missing or unknown tensors, or shapes that do not fit.
         """
         plan = load_plan(state, init_kwargs or {})
         with torch.device("meta"):  # no memory until the stored tensors take their places
             generator = cls(plan.architecture)
-        check_tensors(plan.tensors, generator.state_dict())
+        check_state(plan.tensors, generator.state_dict())
         generator.load_state_dict(plan.tensors, strict=False, assign=True)
         device = plan.tensors["synthesis.b4.const"].device
         if "mapping.w_avg" not in plan.tensors:
@@ -189,7 +79,15 @@ class Generator(nn.Module):
                 )
         return generator.eval().requires_grad_(False)
 
-    def prefix(self, w_structure: Tensor, c: int, noise: Noise = "const") -> Prefix:
+    def prefix(
+        self,
+        w_structure: Tensor,
+        c: int,
+        noise: Noise = "const",
+        *,
+        how: Execution = FP32,
+        max_resolution: int | None = None,
+    ) -> Prefix:
         """The synthesis up to layer ``c``, done once for all variants of ``w_structure``.
 
         Not an approximation: with ``prefix=g.prefix(w, c)``, ``synthesis`` of codes that
@@ -197,12 +95,15 @@ class Generator(nn.Module):
 
         Args:
             w_structure: (1, L, W) or (L, W).
+            noise, how, max_resolution: as for ``synthesis``.
         """
         self._check_cutoff(c)
-        _check_noise(noise)
+        check_noise(noise)
         ws = self._one_code(w_structure)
-        steps = self.synthesis.steps_before(c)
-        return self.synthesis.advance(self.synthesis.start(noise), ws, steps)
+        synthesis = self.synthesis
+        last = synthesis.steps_to(synthesis.check_max_resolution(max_resolution))
+        steps = min(synthesis.steps_before(c), last)
+        return synthesis.advance(synthesis.start(noise, how), ws, steps)
 
     def style_mix(self, w_structure: Tensor, w_styles: Tensor, c: int) -> Tensor:
         """Codes (n, L, W): layers before ``c`` from ``w_structure``, from ``c`` on from each style.
@@ -245,18 +146,3 @@ class Generator(nn.Module):
                 fix="pass one structure at a time",
             )
         return w
-
-
-def _block_steps(log2: int) -> list[_Step]:
-    """Each ToRGB listens to the code of the next block's first convolution."""
-    resolution = 2**log2
-    if log2 == 2:
-        return [_Step(4, "conv1", 0), _Step(4, "torgb", 1)]
-    first = 2 * log2 - 5
-    layers = ("conv0", "conv1", "torgb")
-    return [_Step(resolution, layer, first + k) for k, layer in enumerate(layers)]
-
-
-def _check_noise(noise: str) -> None:
-    if noise not in _NOISES:
-        raise InputError("noise", expected=" or ".join(map(repr, _NOISES)), got=repr(noise))

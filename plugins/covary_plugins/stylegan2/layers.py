@@ -3,23 +3,41 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
-from typing import Literal
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from covary.errors import CheckpointError, InputError
+from .architecture import Architecture
+from .derived import Derived
+from .execution import Execution
+from .ops import LRELU_GAIN, activate, fir_filter, fold, folded_upconv, modulate, upconv, upsample
 
-from .ops import fir_filter, modulate, upconv, upsample
-
-__all__ = ["ConvLayer", "FullyConnected", "Mapping", "Noise", "SynthesisBlock", "ToRGB"]
+__all__ = [
+    "ConvLayer",
+    "FullyConnected",
+    "Modulation",
+    "Noise",
+    "SkipConv",
+    "SynthesisBlock",
+    "ToRGB",
+]
 
 Noise = Literal["const", "none", "random"]
 
-_LRELU_SLOPE = 0.2
-_LRELU_GAIN = math.sqrt(2)
+_TINY = 1e-12  # for dividing by the largest of weights or styles that are all zero
+
+
+class Modulation(NamedTuple):
+    """What a layer does to one batch of codes' features."""
+
+    style: Tensor
+    """Factors of the input channels, (B, I)."""
+    demodulation: Tensor | None
+    """Factors of the output channels, (B, O): 1 / the norm of the modulated weights."""
 
 
 class FullyConnected(nn.Module):
@@ -43,67 +61,6 @@ class FullyConnected(nn.Module):
         return F.linear(x, self.weight * self.weight_gain, self.bias * self.lr_multiplier)
 
 
-class Mapping(nn.Module):
-    """z to per-layer codes w.
-
-    Args:
-        widths: the size of z and of every layer's output, the last being the size of w.
-        num_ws: codes per image, one for each layer of the synthesis network.
-    """
-
-    w_avg: Tensor
-
-    def __init__(self, widths: tuple[int, ...], num_ws: int, lr_multiplier: float) -> None:
-        super().__init__()
-        self.num_layers = len(widths) - 1
-        self.num_ws = num_ws
-        for i, (n_in, n_out) in enumerate(pairwise(widths)):
-            layer = FullyConnected(n_in, n_out, lr_multiplier=lr_multiplier)
-            self.add_module(f"fc{i}", layer)
-        self.z_dim, self.w_dim = widths[0], widths[-1]
-        self.register_buffer("w_avg", torch.zeros(self.w_dim))
-        self.has_w_avg = True
-
-    def forward(self, z: Tensor, psi: float = 1.0, cutoff: int | None = None) -> Tensor:
-        """Codes ws (B, num_ws, w_dim) of z (B, z_dim), truncated towards the mean code.
-
-        Args:
-            psi: truncation; 1 leaves w as it is, 0 gives the mean code.
-            cutoff: truncate only the layers before this one; all of them when None.
-
-        Raises:
-            InputError: z of another shape, or a cutoff outside 0..num_ws.
-            CheckpointError: psi is not 1 and the checkpoint came without a mean code.
-        """
-        if z.ndim != 2 or z.shape[1] != self.z_dim:
-            raise InputError(
-                "z", expected=f"shape (B, {self.z_dim})", got=str(tuple(z.shape)), fix="reshape it"
-            )
-        x = z.float()
-        x = x * (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
-        for i in range(self.num_layers):
-            x = F.leaky_relu(self.get_submodule(f"fc{i}")(x), _LRELU_SLOPE) * _LRELU_GAIN
-        return self.truncate(x[:, None, :].repeat(1, self.num_ws, 1), psi, cutoff)
-
-    def truncate(self, ws: Tensor, psi: float, cutoff: int | None = None) -> Tensor:
-        """``w_avg + psi * (ws - w_avg)`` for the layers before ``cutoff``, (B, num_ws, w_dim)."""
-        if cutoff is not None and not 0 <= cutoff <= self.num_ws:
-            raise InputError(
-                "truncation cutoff", expected=f"0..{self.num_ws} or None", got=str(cutoff)
-            )
-        if psi == 1:
-            return ws
-        if not self.has_w_avg:
-            raise CheckpointError(
-                "truncation",
-                expected="a checkpoint with the mean code (w_avg or latent_avg)",
-                got="one without",
-                fix="pass psi=1, or add the tensor 'latent_avg' to the state dict",
-            )
-        cut = self.num_ws if cutoff is None else cutoff
-        return torch.cat([torch.lerp(self.w_avg, ws[:, :cut], psi), ws[:, cut:]], dim=1)
-
-
 class ConvLayer(nn.Module):
     """Modulated 3x3 convolution, demodulated; then noise, bias, leaky ReLU and clamp."""
 
@@ -114,80 +71,147 @@ class ConvLayer(nn.Module):
         self,
         in_channels: int,
         out_channels: int,
-        w_dim: int,
         resolution: int,
+        architecture: Architecture,
         *,
         up: bool = False,
-        conv_clamp: float | None = None,
-        use_noise: bool = True,
+        gain: float = 1.0,
     ) -> None:
         super().__init__()
         self.resolution, self.up = resolution, up
-        self.conv_clamp, self.use_noise = conv_clamp, use_noise
-        self.affine = FullyConnected(w_dim, in_channels, bias_init=1.0)
+        self.gain = gain
+        self.conv_clamp, self.use_noise = architecture.conv_clamp, architecture.use_noise
+        self.affine = FullyConnected(architecture.w_dim, in_channels, bias_init=1.0)
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3))
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.register_buffer("resample_filter", fir_filter())
-        if use_noise:
+        if self.use_noise:
             self.register_buffer("noise_const", torch.randn(resolution, resolution))
             self.noise_strength = nn.Parameter(torch.zeros([]))
-        self._energy_cache: tuple[tuple[int, int], Tensor] | None = None
+        self._derived = Derived()
 
-    def forward(self, x: Tensor, w: Tensor, noise: Noise) -> Tensor:
+    def modulation(self, w: Tensor) -> Modulation:
+        """Of codes w (B, W), with gradients to the weights."""
         style = self.affine(w)
-        x = modulate(x, style)
-        if self.up:
-            x = upconv(x, self.weight.to(x.dtype), self.resample_filter)
+        energy = self.weight.square().sum(dim=(2, 3))
+        return Modulation(style, (F.linear(style.square(), energy) + 1e-8).rsqrt())
+
+    def forward(self, x: Tensor, modulation: Modulation, noise: Noise, how: Execution) -> Tensor:
+        """Features (B, O, r, r) of x (B or 1, I, h, h), in the execution's dtype."""
+        style, demodulation = modulation
+        dtype = how.dtype_at(self.resolution)
+        x = x.to(dtype)
+        gain = LRELU_GAIN * self.gain
+        scale = cast(Tensor, demodulation) * gain
+        alone = self._scales_weights(x, style, how)
+        if alone:
+            scaled = self.weight * style[0, :, None, None] * scale[0, :, None, None, None]
+            y = self._convolve(x, scaled.to(dtype), folded=False)
         else:
-            x = F.conv2d(x, self.weight.to(x.dtype), padding=1)
-        # The gain of the activation is folded in here: leaky ReLU commutes with positive factors.
-        scale = self._demodulation(style)[:, :, None, None] * _LRELU_GAIN
-        shift = self._shift(len(w), noise) * _LRELU_GAIN
-        x = torch.addcmul(shift.to(x.dtype), x, scale.to(x.dtype))
-        x = F.leaky_relu(x, _LRELU_SLOPE, inplace=not torch.is_grad_enabled())
-        return x if self.conv_clamp is None else x.clamp(-self.conv_clamp, self.conv_clamp)
+            kernel, peak = self._kernel(dtype, folded=self._folded(how))
+            if peak is not None:
+                most = style.abs().amax(dim=1, keepdim=True).clamp_min(_TINY)
+                style, scale = style / most, scale * most * peak
+            y = self._convolve(modulate(x, style), kernel, folded=self._folded(how))
+        clamp = _clamp(self.conv_clamp, how, dtype)
+        clamp = None if clamp is None else clamp * self.gain
+        noise_map = self._noise(len(style), noise, gain)
+        return _activation(how.compiled)(
+            y, None if alone else scale, self.bias * gain, noise_map, clamp
+        )
 
-    def _demodulation(self, style: Tensor) -> Tensor:
-        """Per sample and output channel, 1 / the norm of the modulated weights: (B, O)."""
-        return (F.linear(style.square(), self._energy()) + 1e-8).rsqrt()
+    def _scales_weights(self, x: Tensor, style: Tensor, how: Execution) -> bool:
+        """Whether scaling the weights rather than the features is less work: for one sample."""
+        alone = len(x) == 1 and len(style) == 1 and not self._folded(how)
+        return alone and self.weight[:, 0].numel() < x[0, 0].numel()
 
-    def _energy(self) -> Tensor:
-        """Sum of the squared weights over the kernel, (O, I); remembered outside training."""
-        if self.weight.requires_grad and torch.is_grad_enabled():
-            return self.weight.square().sum(dim=(2, 3))
-        version = 0 if self.weight.is_inference() else self.weight._version
-        key = (self.weight.data_ptr(), version)
-        if self._energy_cache is None or self._energy_cache[0] != key:
-            self._energy_cache = (key, self.weight.detach().square().sum(dim=(2, 3)))
-        return self._energy_cache[1]
+    def _folded(self, how: Execution) -> bool:
+        return self.up and how.folded_at(self.resolution)
 
-    def _shift(self, batch: int, noise: Noise) -> Tensor:
-        bias = self.bias[None, :, None, None]
+    def _convolve(self, x: Tensor, kernel: Tensor, *, folded: bool) -> Tensor:
+        if not self.up:
+            return F.conv2d(x, kernel, padding=1)
+        return folded_upconv(x, kernel) if folded else upconv(x, kernel, self.resample_filter)
+
+    def _kernel(self, dtype: torch.dtype, *, folded: bool) -> tuple[Tensor, Tensor | None]:
+        """The weights as the convolution takes them, and what they were divided by, (O,).
+
+        In float16 each output's weights are divided as published, so that sums over the inputs
+        stay in range; demodulation undoes it.
+        """
+        half = dtype == torch.float16
+        if not folded and dtype == torch.float32:
+            return self.weight, None
+
+        def make() -> tuple[Tensor, Tensor | None]:
+            weight: Tensor = self.weight
+            peak = None
+            if half:
+                peak = weight.abs().amax(dim=(1, 2, 3)).clamp_min(_TINY)
+                peak = peak * math.sqrt(weight[0].numel())
+                weight = weight / peak[:, None, None, None]
+            weight = fold(weight, self.resample_filter) if folded else weight
+            return weight.to(dtype, memory_format=torch.channels_last), peak
+
+        return self._derived.get((dtype, folded), [self.weight, self.resample_filter], make)
+
+    def _noise(self, batch: int, noise: Noise, gain: float) -> Tensor | None:
         if noise == "none" or not self.use_noise:
-            return bias
+            return None
         if noise == "const":
-            return bias + self.noise_const * self.noise_strength
+            return self.noise_const * (self.noise_strength * gain)
         size = (batch, 1, self.resolution, self.resolution)
-        return bias + torch.randn(size, device=bias.device) * self.noise_strength
+        return torch.randn(size, device=self.bias.device) * (self.noise_strength * gain)
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> ConvLayer:
+        self._derived.clear()
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
 
 
 class ToRGB(nn.Module):
     """Modulated 1x1 convolution to RGB, float32, not demodulated."""
 
-    def __init__(
-        self, in_channels: int, out_channels: int, w_dim: int, conv_clamp: float | None
-    ) -> None:
+    def __init__(self, in_channels: int, architecture: Architecture) -> None:
         super().__init__()
-        self.affine = FullyConnected(w_dim, in_channels, bias_init=1.0)
-        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 1, 1))
-        self.bias = nn.Parameter(torch.zeros(out_channels))
-        self.conv_clamp = conv_clamp
+        self.affine = FullyConnected(architecture.w_dim, in_channels, bias_init=1.0)
+        self.weight = nn.Parameter(torch.randn(architecture.img_channels, in_channels, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(architecture.img_channels))
+        self.conv_clamp = architecture.conv_clamp
         self.weight_gain = 1 / math.sqrt(in_channels)
 
-    def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        x = modulate(x, self.affine(w) * self.weight_gain)
-        rgb = F.conv2d(x, self.weight.to(x.dtype)).float() + self.bias[:, None, None]
-        return rgb if self.conv_clamp is None else rgb.clamp(-self.conv_clamp, self.conv_clamp)
+    def modulation(self, w: Tensor) -> Modulation:
+        """Of codes w (B, W), with gradients to the weights."""
+        return Modulation(self.affine(w), None)
+
+    def forward(self, x: Tensor, modulation: Modulation, how: Execution) -> Tensor:
+        """RGB float32 (B, 3, r, r) of x (B or 1, C, r, r)."""
+        # One small matrix for each sample: no scaled copy of the features is made.
+        style = modulation.style * self.weight_gain
+        weight = self.weight.flatten(1).contiguous() * style[:, None, :]
+        pixels = x.permute(0, 2, 3, 1).flatten(1, 2)
+        flat = torch.matmul(pixels, weight.to(x.dtype).transpose(1, 2)).transpose(1, 2)
+        rgb: Tensor = flat.float().contiguous().unflatten(2, x.shape[2:])
+        rgb = rgb + self.bias[:, None, None]
+        clamp = _clamp(self.conv_clamp, how, x.dtype)
+        return rgb if clamp is None else rgb.clamp(-clamp, clamp)
+
+
+class SkipConv(nn.Module):
+    """The link past a residual block: 1x1 convolution to twice the size, no bias."""
+
+    resample_filter: Tensor
+
+    def __init__(self, in_channels: int, out_channels: int, gain: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 1, 1))
+        self.register_buffer("resample_filter", fir_filter())
+        self.weight_gain = gain / math.sqrt(in_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # Before upsampling, where there are a quarter of the pixels: the two commute.
+        y = F.conv2d(x, (self.weight * self.weight_gain).to(x.dtype))
+        return upsample(y, self.resample_filter)
 
 
 class SynthesisBlock(nn.Module):
@@ -196,38 +220,33 @@ class SynthesisBlock(nn.Module):
     resample_filter: Tensor
 
     def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        img_channels: int,
-        w_dim: int,
-        resolution: int,
-        *,
-        conv_clamp: float | None,
-        use_noise: bool,
+        self, in_channels: int, out_channels: int, resolution: int, architecture: Architecture
     ) -> None:
         super().__init__()
-
-        def conv(n_in: int, up: bool) -> ConvLayer:
-            return ConvLayer(
-                n_in,
-                out_channels,
-                w_dim,
-                resolution,
-                up=up,
-                conv_clamp=conv_clamp,
-                use_noise=use_noise,
-            )
-
+        self.kind = architecture.kind
+        residual = self.kind == "resnet" and resolution > 4
+        gain = math.sqrt(0.5) if residual else 1.0  # keeps the variance of the sum at 1
         if resolution == 4:
             self.const = nn.Parameter(torch.randn(out_channels, 4, 4))
         else:
-            self.conv0 = conv(in_channels, up=True)
-        self.conv1 = conv(out_channels, up=False)
-        self.torgb = ToRGB(out_channels, img_channels, w_dim, conv_clamp)
+            self.conv0 = ConvLayer(in_channels, out_channels, resolution, architecture, up=True)
+        self.conv1 = ConvLayer(out_channels, out_channels, resolution, architecture, gain=gain)
+        if self.kind == "skip" or resolution == architecture.resolution:
+            self.torgb = ToRGB(out_channels, architecture)
+        if residual:
+            self.skip = SkipConv(in_channels, out_channels, gain)
         self.register_buffer("resample_filter", fir_filter())
 
-    def add_rgb(self, image: Tensor, x: Tensor, w: Tensor) -> Tensor:
-        """The image so far, upsampled, plus this resolution's contribution (skip architecture)."""
-        rgb: Tensor = self.torgb(x, w)
-        return upsample(image, self.resample_filter) + rgb
+    def add_rgb(self, image: Tensor, x: Tensor, modulation: Modulation, how: Execution) -> Tensor:
+        """The image with this resolution's RGB: added to the upsampled one, or in its place."""
+        rgb: Tensor = self.torgb(x, modulation, how)
+        return upsample(image, self.resample_filter) + rgb if self.kind == "skip" else rgb
+
+
+def _clamp(own: float | None, how: Execution, dtype: torch.dtype) -> float | None:
+    return how.clamp if own is None and dtype != torch.float32 else own
+
+
+@cache
+def _activation(compiled: bool) -> Callable[..., Tensor]:
+    return torch.compile(activate, dynamic=True) if compiled else activate

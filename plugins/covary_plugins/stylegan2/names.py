@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,25 +11,24 @@ import torch
 from torch import Tensor
 
 from covary.errors import CheckpointError, did_you_mean
+from covary_plugins.checkpoints import check_tensors
 
-from .architecture import Architecture
+from .architecture import Architecture, Kind
+from .names_rosinality import from_rosinality
 from .ops import fir_filter
 
-__all__ = ["LoadPlan", "check_tensors", "load_plan"]
+__all__ = ["LoadPlan", "check_state", "load_plan"]
 
 _FIX = "pass the generator's own state dict (G_ema or g_ema), in NVIDIA's or rosinality's layout"
 
-# Constructor arguments that say nothing the shapes do not, or that only concern training or fp16.
+# Constructor arguments that say nothing the shapes do not, or that only concern training.
 _WITHOUT_EFFECT = {
     "channel_base",
     "channel_max",
     "channel_multiplier",
-    "embed_features",
     "fp16_channels_last",
     "fused_modconv_default",
     "layer_features",
-    "num_fp16_res",
-    "use_fp16",
     "use_noise",
     "w_avg_beta",
 }
@@ -41,11 +39,22 @@ _SIZES = {
     "img_resolution": "resolution",
     "size": "resolution",
     "img_channels": "img_channels",
+    "architecture": "architecture",
+    "c_dim": "c_dim",
+    "embed_features": "embed_features",
     "num_layers": "mapping_layers",
     "n_mlp": "mapping_layers",
 }
-_ONLY = {"c_dim": 0, "architecture": "skip", "activation": "lrelu"}
-_SETTINGS = {"conv_clamp", "lr_multiplier", "lr_mlp", "resample_filter", "blur_kernel"}
+_ONLY = {"activation": "lrelu"}
+_SETTINGS = {
+    "blur_kernel",
+    "conv_clamp",
+    "lr_mlp",
+    "lr_multiplier",
+    "num_fp16_res",
+    "resample_filter",
+    "use_fp16",
+}
 _NESTED = ("mapping_kwargs", "synthesis_kwargs", "block_kwargs", "layer_kwargs")
 
 
@@ -70,15 +79,12 @@ def load_plan(state: Mapping[str, Any], init_kwargs: Mapping[str, Any]) -> LoadP
     """The plan for building a generator from ``state``; see `Generator.from_state_dict`."""
     settings = _flatten(init_kwargs)
     tensors = _nvidia_names(state)
-    _refuse_other_networks(tensors)
     filters = {
         name.removesuffix(".resample_filter"): tensors.pop(name).detach().float()
         for name in list(tensors)
         if name.endswith(".resample_filter")
     }
-    tensors = {
-        name: tensor.detach().to(torch.float32, copy=True) for name, tensor in tensors.items()
-    }
+    tensors = {name: _stored(tensor) for name, tensor in tensors.items()}
     architecture = _architecture(tensors, settings)
     _check_settings(architecture, settings)
     taps = settings.get("resample_filter", settings.get("blur_kernel")) or (1, 3, 3, 1)
@@ -118,7 +124,7 @@ def _nvidia_names(state: Mapping[str, Any]) -> dict[str, Tensor]:
     if "synthesis.b4.const" in tensors:
         return tensors
     if "input.input" in tensors:
-        return _from_rosinality(tensors)
+        return from_rosinality(tensors, _FIX)
     some = ", ".join(list(tensors)[:4]) or "nothing"
     if any(name.startswith("synthesis.input.") for name in tensors):
         some += " (an alias-free StyleGAN3, another network)"
@@ -130,89 +136,13 @@ def _nvidia_names(state: Mapping[str, Any]) -> dict[str, Tensor]:
     )
 
 
-def _from_rosinality(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    tensors: dict[str, Tensor] = {}
-    for name, value in state.items():
-        new = _rosinality_name(name)
-        if new is None:
-            raise CheckpointError(
-                "the state dict", expected="rosinality's generator", got=repr(name), fix=_FIX
-            )
-        tensors[new] = _rosinality_value(new, value)
-    return tensors
-
-
-_LAYER_PARTS = {
-    "conv.weight": "weight",
-    "conv.modulation.weight": "affine.weight",
-    "conv.modulation.bias": "affine.bias",
-    "conv.blur.kernel": "resample_filter",
-    "noise.weight": "noise_strength",
-    "activate.bias": "bias",
-    "bias": "bias",
-}
-
-
-def _rosinality_name(name: str) -> str | None:
-    """NVIDIA's name of a rosinality tensor, or None when it is not one."""
-    if name == "latent_avg":
-        return "mapping.w_avg"
-    if name == "input.input":
-        return "synthesis.b4.const"
-    if m := re.fullmatch(r"style\.(\d+)\.(weight|bias)", name):
-        return f"mapping.fc{int(m[1]) - 1}.{m[2]}"
-    if m := re.fullmatch(r"noises\.noise_(\d+)", name):
-        return f"synthesis.{_conv_name(int(m[1]))}.noise_const"
-    if m := re.fullmatch(r"to_rgbs\.(\d+)\.upsample\.kernel", name):
-        return f"synthesis.b{8 * 2 ** int(m[1])}.resample_filter"
-    if m := re.fullmatch(r"(conv1|convs\.(\d+)|to_rgb1|to_rgbs\.(\d+))\.(.+)", name):
-        part = _LAYER_PARTS.get(m[4])
-        if m[1].startswith("conv"):
-            layer = _conv_name(0 if m[2] is None else int(m[2]) + 1)
-        else:
-            layer = f"b{4 if m[3] is None else 8 * 2 ** int(m[3])}.torgb"
-        return part and f"synthesis.{layer}.{part}"
-    return None
-
-
-def _conv_name(j: int) -> str:
-    """Convolution j in rosinality's order: 0 at 4x4, then two for each resolution."""
-    return "b4.conv1" if j == 0 else f"b{8 * 2 ** ((j - 1) // 2)}.conv{(j - 1) % 2}"
-
-
-def _rosinality_value(name: str, value: Tensor) -> Tensor:
-    if name.endswith(".resample_filter"):
-        return value / 4  # rosinality bakes the gain of upsampling into the kernel
-    if name.endswith("noise_const"):
-        return value[0, 0]
-    if name.endswith("noise_strength"):
-        return value.reshape([])
-    if name.endswith("w_avg") and value.ndim == 2 and bool((value == value[:1]).all()):
-        return value[0]  # one row repeated for every layer
-    if name.startswith("synthesis.") and "affine" not in name:
-        if name.endswith((".weight", ".const")):
-            return value[0]
-        return value.flatten()
-    return value
-
-
-def _refuse_other_networks(tensors: dict[str, Tensor]) -> None:
-    if any(name.startswith("mapping.embed.") for name in tensors):
-        raise CheckpointError(
-            "the state dict",
-            expected="an unconditional generator (c_dim=0)",
-            got="a conditional one, with class embeddings (mapping.embed)",
-            fix="use a checkpoint trained without labels; class labels are not supported",
-        )
-    skip_weights = any(re.search(r"\.b\d+\.skip\.weight$", name) for name in tensors)
-    if skip_weights or "synthesis.b4.torgb.weight" not in tensors:
-        kind = "resnet" if skip_weights else "orig"
-        raise CheckpointError(
-            "the state dict",
-            expected="the skip architecture, with a ToRGB layer at every resolution",
-            got=f"what looks like the {kind!r} architecture",
-            fix="use a checkpoint of the default (skip) architecture; others are not supported",
-        )
+def _stored(tensor: Tensor) -> Tensor:
+    """A float32 copy; 3x3 kernels in the memory layout that the convolutions want them in."""
+    # Not 1x1 kernels: their layout is ambiguous, and torch's grouped convolution then computes
+    # wrong gradients.
+    kernel = tensor.ndim == 4 and tensor.shape[-1] > 1
+    layout = torch.channels_last if kernel else torch.contiguous_format
+    return tensor.detach().to(torch.float32, copy=True, memory_format=layout)
 
 
 def _architecture(tensors: dict[str, Tensor], settings: dict[str, Any]) -> Architecture:
@@ -233,14 +163,34 @@ def _architecture(tensors: dict[str, Tensor], settings: dict[str, Any]) -> Archi
     weights = [tensors[f"mapping.fc{i}.weight"] for i in range(depth)]
     channels = [tensors[f"synthesis.b{r}.conv1.weight"].shape[0] for r in resolutions]
     clamp = settings.get("conv_clamp")
+    embed = tensors.get("mapping.embed.weight")
+    embed_features, c_dim = (0, 0) if embed is None or embed.ndim != 2 else embed.shape
+    last = f"synthesis.b{resolutions[-1]}.torgb.weight"
     return Architecture(
-        mapping_widths=(weights[0].shape[1], *(w.shape[0] for w in weights)),
+        mapping_widths=(weights[0].shape[1] - embed_features, *(w.shape[0] for w in weights)),
         channels=tuple(channels),
-        img_channels=tensors["synthesis.b4.torgb.weight"].shape[0],
+        img_channels=tensors[last].shape[0] if last in tensors else 3,
         conv_clamp=None if clamp is None else float(clamp),
         lr_multiplier=float(settings.get("lr_multiplier", settings.get("lr_mlp", 0.01))),
         use_noise=any(name.endswith(".noise_strength") for name in tensors),
+        kind=_kind(tensors),
+        c_dim=c_dim,
+        embed_features=embed_features,
+        num_fp16_res=_num_fp16_res(settings),
     )
+
+
+def _kind(tensors: dict[str, Tensor]) -> Kind:
+    if any(re.search(r"\.b\d+\.skip\.weight$", name) for name in tensors):
+        return "resnet"
+    return "skip" if "synthesis.b4.torgb.weight" in tensors else "orig"
+
+
+def _num_fp16_res(settings: dict[str, Any]) -> int:
+    """Of the whole network; a block's own ``use_fp16`` says only whether there are any."""
+    count = settings.get("num_fp16_res") or 0
+    use = settings.get("use_fp16")
+    return 0 if use is False else int(count or (4 if use else 0))
 
 
 def _count(tensors: dict[str, Tensor], pattern: str) -> int:
@@ -263,6 +213,9 @@ def _check_settings(architecture: Architecture, settings: dict[str, Any]) -> Non
         "w_dim": architecture.w_dim,
         "resolution": architecture.resolution,
         "img_channels": architecture.img_channels,
+        "architecture": architecture.kind,
+        "c_dim": architecture.c_dim,
+        "embed_features": architecture.embed_features,
         "mapping_layers": len(architecture.mapping_widths) - 1,
     }
     for key, what in _SIZES.items():
@@ -275,45 +228,11 @@ def _check_settings(architecture: Architecture, settings: dict[str, Any]) -> Non
             )
 
 
-def check_tensors(tensors: Mapping[str, Tensor], network: Mapping[str, Tensor]) -> None:
-    """Compares ``tensors`` with the state dict of the ``network`` they are meant for.
+def check_state(tensors: Mapping[str, Tensor], network: Mapping[str, Tensor]) -> None:
+    """Compares ``tensors`` with the state dict of the generator they are meant for.
 
     Raises:
         CheckpointError: names missing or unknown, another shape, values that are not finite.
     """
-    expected = {
-        name: tuple(tensor.shape)
-        for name, tensor in network.items()
-        if not name.endswith(".resample_filter")
-    }
-    missing = sorted(expected.keys() - tensors.keys() - {"mapping.w_avg"})
-    unknown = sorted(tensors.keys() - expected.keys())
-    if missing or unknown:
-        raise CheckpointError(
-            "the state dict",
-            expected=f"the {len(expected)} tensors of a StyleGAN2 of these sizes",
-            got=f"{_listing(missing)} missing, {_listing(unknown)} unknown",
-            fix=_FIX,
-        )
-    for name, tensor in tensors.items():
-        if tuple(tensor.shape) != expected[name]:
-            raise CheckpointError(
-                f"tensor {name!r}",
-                expected=f"shape {expected[name]}",
-                got=str(tuple(tensor.shape)),
-                fix="the file seems damaged or of another network; get it again",
-            )
-        if not math.isfinite(float(tensor.sum(dtype=torch.float64))):
-            raise CheckpointError(
-                f"tensor {name!r}",
-                expected="finite values",
-                got="NaN or infinity",
-                fix="the file seems damaged; get it again",
-            )
-
-
-def _listing(names: list[str]) -> str:
-    if not names:
-        return "none"
-    shown = ", ".join(names[:4])
-    return shown if len(names) <= 4 else f"{shown} and {len(names) - 4} more"
+    stored = {name: t for name, t in network.items() if not name.endswith(".resample_filter")}
+    check_tensors(tensors, stored, of="a StyleGAN2", fix=_FIX, optional={"mapping.w_avg"})

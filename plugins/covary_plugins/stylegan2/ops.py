@@ -12,7 +12,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["fir_filter", "modulate", "to_uint8", "upconv", "upsample"]
+__all__ = [
+    "LRELU_GAIN",
+    "LRELU_SLOPE",
+    "activate",
+    "fir_filter",
+    "fold",
+    "folded_upconv",
+    "modulate",
+    "to_uint8",
+    "upconv",
+    "upsample",
+]
+
+LRELU_SLOPE = 0.2
+LRELU_GAIN = 2**0.5
 
 
 def fir_filter(taps: Sequence[float] | Tensor = (1, 3, 3, 1)) -> Tensor:
@@ -53,6 +67,42 @@ def upconv(x: Tensor, weight: Tensor, f: Tensor) -> Tensor:
     return F.conv2d(F.pad(x, (before, after, before, after)), kernel, groups=channels)
 
 
+def fold(weight: Tensor, f: Tensor) -> Tensor:
+    """The kernel with which `folded_upconv` does what `upconv` does with ``weight`` and ``f``.
+
+    Each output pixel sees few input pixels, and which ones depends only on its row and column
+    being even or odd: four ordinary convolutions, stacked as output channels.
+
+    Args:
+        weight: (O, I, 3, 3).
+        f: (k, k).
+
+    Returns:
+        (4*O, I, m, m) with m odd; the outputs of one parity (row, column) side by side.
+    """
+    o, i, k = *weight.shape[:2], f.shape[-1]
+    # One transposed kernel: the 3x3 one convolved with the filter, (O, I, k+2, k+2).
+    flipped = (f * 4).flip(0, 1)[None, None].to(weight.dtype)
+    both = F.conv2d(weight.reshape(o * i, 1, 3, 3), flipped, padding=k - 1)
+    # Output n of the pair takes tap n + shift - 2m of input m.
+    shift = k - 1 - ((k + 1) // 2 - 1)
+    reach = max((shift + 1) // 2, (k + 1 - shift) // 2)
+    taps = [[parity + shift - 2 * d for d in range(-reach, reach + 1)] for parity in (0, 1)]
+    both = F.pad(both, (2 * reach,) * 4)  # taps outside the kernel are zero
+    index = torch.tensor(taps, device=weight.device) + 2 * reach
+    phases = both.reshape(o, i, *both.shape[2:])[:, :, index][:, :, :, :, index]
+    m = 2 * reach + 1
+    return phases.permute(2, 4, 0, 1, 3, 5).reshape(4 * o, i, m, m)
+
+
+def folded_upconv(x: Tensor, kernel: Tensor) -> Tensor:
+    """As `upconv`, by one convolution with the ``kernel`` that `fold` made: (B, O, 2H, 2W)."""
+    batch, _, height, width = x.shape
+    y = F.conv2d(x, kernel, padding=kernel.shape[-1] // 2)
+    y = y.view(batch, 2, 2, -1, height, width).permute(0, 4, 1, 5, 2, 3)  # (B, H, 2, W, 2, O)
+    return y.reshape(batch, 2 * height, 2 * width, -1).permute(0, 3, 1, 2)
+
+
 def modulate(x: Tensor, style: Tensor) -> Tensor:
     """Features scaled per sample and channel: (B or 1, C, H, W) by (B, C) -> (B, C, H, W).
 
@@ -61,6 +111,41 @@ def modulate(x: Tensor, style: Tensor) -> Tensor:
     """
     scaled = x * style.to(x.dtype)[:, :, None, None]
     return scaled.contiguous(memory_format=torch.channels_last)
+
+
+def activate(
+    y: Tensor, scale: Tensor | None, bias: Tensor, noise: Tensor | None, clamp: float | None
+) -> Tensor:
+    """``clamp(leaky_relu(y * scale + bias + noise))``; overwrites ``y`` unless gradients are on.
+
+    Gains belong into scale, bias and noise: leaky ReLU commutes with positive factors.
+
+    Args:
+        y: (B, C, H, W).
+        scale: (B, C), or None for 1.
+        bias: (C,).
+        noise: broadcastable to (B, 1, H, W), or None.
+    """
+    shift = bias.to(y.dtype)[:, None, None]
+    noise = None if noise is None else noise.to(y.dtype)
+    if torch.is_grad_enabled():
+        y = y + shift if scale is None else torch.addcmul(shift, y, _planes(scale, y))
+        y = F.leaky_relu(y if noise is None else y + noise, LRELU_SLOPE)
+        return y if clamp is None else y.clamp(-clamp, clamp)
+    # In place, and noise apart: allocating maps costs more than filling them, and a sum of bias
+    # and noise would have every channel's map in another memory layout than y.
+    if scale is None:
+        y.add_(shift)
+    else:
+        torch.addcmul(shift, y, _planes(scale, y), out=y)
+    if noise is not None:
+        y.add_(noise)
+    F.leaky_relu_(y, LRELU_SLOPE)
+    return y if clamp is None else y.clamp_(-clamp, clamp)
+
+
+def _planes(scale: Tensor, y: Tensor) -> Tensor:
+    return scale.to(y.dtype)[:, :, None, None]
 
 
 def to_uint8(image: Tensor) -> Tensor:

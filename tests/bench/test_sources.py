@@ -1,0 +1,193 @@
+"""The benchmark of the sources measures what it says, and the GPU script runs in all its parts."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+from torch.utils.flop_counter import FlopCounterMode
+
+from covary_bench import ceilings, gpu, sources
+from covary_bench.cli import bench
+from covary_plugins.stylegan2 import Architecture
+from covary_plugins.stylegan2.execution import FP32, Execution
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "benchmarks" / "results"
+CPU = torch.device("cpu")
+TINY = Architecture((16, 16), (32, 32, 16, 8))
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sizes that take no time, and ceilings that are not measured."""
+    monkeypatch.setattr(sources, "config_f", lambda resolution: TINY)
+    monkeypatch.setattr(sources, "CUTOFFS", {32: 3})
+    for module in (sources, gpu):
+        monkeypatch.setattr(module, "matmul_rate", lambda *_: 1e12)
+        monkeypatch.setattr(module, "copy_rate", lambda *_: 1e11)
+
+
+def test_full_size_is_the_published_one() -> None:
+    architecture = sources.config_f(1024)
+    assert architecture.num_ws == 18
+    assert architecture.channels == (512, 512, 512, 512, 512, 256, 128, 64, 32)
+    # 50 images of config-f at 1024x1024 are known to be 7.4 TFLOP.
+    operations, _ = sources.work(architecture, FP32, 0, 50)
+    assert operations == pytest.approx(7.4e12, rel=0.01)
+
+
+@pytest.mark.parametrize("c", [0, 3, 8])
+def test_operations_are_those_of_the_convolutions(c: int) -> None:
+    architecture = Architecture((16, 16), (64, 64, 64, 64))
+    generator = sources.random_generator(architecture, CPU)
+    codes = torch.randn(6, 8, 16)
+    with FlopCounterMode(display=False) as counter:
+        sources.mix(generator, codes[:1], codes[1:], c, FP32, 5)
+    operations, _ = sources.work(architecture, FP32, c, 5)
+    # The counter also sees filters and styles, and transposed convolutions before cropping.
+    assert operations <= counter.get_total_flops() <= 1.35 * operations
+
+
+def test_bytes_shrink_with_the_format() -> None:
+    (_, wide), (_, narrow) = (
+        sources.work(TINY, Execution(dtype), 0, 3) for dtype in (torch.float32, torch.bfloat16)
+    )
+    assert wide == 2 * narrow
+
+
+def test_rates_are_those_of_the_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ceilings.Timer, "__call__", lambda self, work: (work(), 2.0)[1])
+    assert ceilings.copy_rate(ceilings.Timer(CPU), tries=1) == 2**28
+    monkeypatch.setattr(torch, "randn", lambda *size, device: torch.zeros(1, 1))
+    assert ceilings.matmul_rate(ceilings.Timer(CPU), torch.float32, tries=1) == 2048**3
+
+
+def test_processor_time_does_not_count_waiting() -> None:
+    import time
+
+    def nap() -> None:
+        time.sleep(0.2)
+
+    assert ceilings.Timer(CPU)(nap) >= 0.2
+    assert ceilings.Timer(CPU, cpu_time=True)(nap) < 0.1
+
+
+@pytest.mark.usefixtures("tiny")
+def test_command_measures_and_writes(tmp_path: Path) -> None:
+    options = ["--resolution", "32", "--variants", "2", "--repeats", "2", "--json"]
+    result = CliRunner().invoke(bench, ["sources", *options, "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    printed = json.loads(result.stdout)
+    assert printed == json.loads((tmp_path / "sources.json").read_text(encoding="utf-8"))
+    assert printed["command"].startswith("python -m covary_bench.sources --resolution 32")
+    rows = {row["precision"]: row for row in printed["images"]}
+    assert rows.keys() == {"naive fp32", "fp32", "bf16"}
+    naive, fp32 = rows["naive fp32"], rows["fp32"]
+    assert fp32["times_naive"] == pytest.approx(fp32["images_per_s"] / naive["images_per_s"])
+    operations, moved = sources.work(TINY, FP32, 3, 2)
+    seconds = 2 / fp32["images_per_s"]
+    assert fp32["matmul"] == pytest.approx(operations / seconds / 1e12)
+    assert fp32["copy"] == pytest.approx(moved / seconds / 1e11)
+    assert {row["ratio"] for row in printed["steps"][:1]} == {1.0}
+    assert 0 < rows["bf16"]["error"] < 0.03
+
+
+@pytest.mark.usefixtures("tiny")
+def test_command_prints_a_table() -> None:
+    options = ["--resolution", "32", "--variants", "1", "--repeats", "2", "--precision", "fp32"]
+    result = CliRunner().invoke(bench, ["sources", *options, "--cpu-time", "--batch", "1"])
+    assert result.exit_code == 0, result.output
+    assert "style mixing" in result.stdout
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize(
+    "options", [["--resolution", "48"], ["--resolution", "32", "--repeats", "1"]]
+)
+def test_command_refuses_what_it_cannot(options: list[str]) -> None:
+    from covary import InputError
+
+    result = CliRunner().invoke(bench, ["sources", *options])
+    assert isinstance(result.exception, InputError)
+
+
+def test_help_needs_no_torch() -> None:
+    code = (
+        "import sys; from click.testing import CliRunner; from covary_bench.cli import bench\n"
+        "out = CliRunner().invoke(bench, ['--help']).output\n"
+        "assert 'sources' in out, out\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_smaller_masks_are_enlarged_and_compared() -> None:
+    found = sources.smaller_masks(range(2000, 2003))
+    assert found["full"] == 64
+    assert found["seeds"] == 3
+    assert 0.7 < found["miou"] <= found["miou_of_reduced_masks"] + 0.02 < 1.02
+
+
+def test_without_a_gpu_nothing_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert gpu.main(["--out", str(tmp_path)]) == 0
+    assert "CPU numbers stand" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("tiny")
+def test_every_part_of_the_gpu_script_works() -> None:
+    rows = gpu.check(CPU, TINY, variants=3, c=3, side=32, repeats=2)
+    broken = [row for row in rows if row["good"] is False]
+    assert not broken
+    asked = [row["what"] for row in rows if row["good"]]
+    assert len(asked) == 2 + 4 + 1  # known answers, formats, lloyd
+    assert any("whole image" in row["what"] for row in rows)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_part_that_breaks_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("CUDA error: an illegal instruction\nmore")
+        yield
+
+    monkeypatch.setattr(gpu, "_lloyd", broken)
+    monkeypatch.setattr(gpu, "_speed", broken)
+    rows = gpu.check(CPU, TINY, variants=2, c=3, side=32, repeats=2)
+    results = [row["result"] for row in rows if row["good"] is False]
+    assert results == ["RuntimeError: CUDA error: an illegal instruction"] * 2
+    assert any("whole image" in row["what"] for row in rows)
+
+
+def test_committed_figures_beat_the_naive_way() -> None:
+    data = json.loads((RESULTS / "sources.json").read_text(encoding="utf-8"))
+    ours = [row for row in data["images"] if "times_naive" in row]
+    assert {row["resolution"] for row in ours} == {256, 512, 1024}
+    assert all(row["times_naive"] > 1 for row in ours)
+    assert data["max_resolution"]["miou"] > 0.8
+
+
+def test_the_page_on_speed_shows_the_committed_figures() -> None:
+    data = json.loads((RESULTS / "sources.json").read_text(encoding="utf-8"))
+    page = (ROOT / "docs" / "explanation" / "speed.md").read_text(encoding="utf-8")
+    for row in data["images"]:
+        shown = f"| {row['resolution']} | {row['precision']} | {row['images_per_s']:.2f} | "
+        if "times_naive" in row:
+            shown += f"{row['times_naive']:.2f} | {row['matmul']:.2f} | "
+        assert shown in page
+    for row in data["steps"]:
+        name = row["what"].replace(f"max_resolution {row['resolution'] // 2}", "half the size")
+        line = next(line for line in page.splitlines() if name in line and line.startswith("|"))
+        assert f" {row['ratio']:.2f} |" in line
+    reduced = data["max_resolution"]
+    assert f"{reduced['miou']:.3f}" in page
+    assert f"{reduced['miou_of_reduced_masks']:.3f}" in page
