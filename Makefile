@@ -15,7 +15,7 @@ demo: $(VENV)/.installed
 	$(BIN)/covary segment 0-15 --preset avatars -o out/demo
 
 test: $(VENV)/.installed-dev
-	$(BIN)/pytest -n 2 -m "not acceptance"
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not acceptance"
 
 acceptance: $(VENV)/.installed-dev
 	$(BIN)/pytest -m acceptance

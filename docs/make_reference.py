@@ -20,6 +20,7 @@ _TITLES = {
     "clusterer": "Clusterers",
     "foreground": "Foreground rules",
     "detector": "Detectors",
+    "landmarks": "Landmark detectors",
 }
 
 

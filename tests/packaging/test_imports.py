@@ -120,6 +120,7 @@ for arguments in (
     ["--help"], ["--version"], ["list"], ["list", "--json"], ["list", "clusterer"],
     ["list", "presets"], ["list", "checkpoints"], ["show", "lloyd"], ["show", "stylegan2"],
     ["show", "faiss", "--json"], ["show", "avatars"], ["segment", "--help"], ["schema"],
+    ["checkpoints", "list"],
 ):
     result = CliRunner().invoke(cli, arguments)
     assert result.exit_code == 0, (arguments, result.output, result.exception)

@@ -1,0 +1,1 @@
+"""What the source ``controlnet`` is made of: folders, structure, prompts, diffusion."""
