@@ -84,7 +84,7 @@ def _rows(part: Callable[[], Iterator[Row]]) -> Iterator[Row]:
     """The rows of ``part``; an exception is one of them."""
     try:
         yield from part()
-    except Exception as error:  # whatever breaks, the rest of the session is worth having
+    except Exception as error:  # whatever breaks, the other rows are worth having
         reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
         yield {"what": "broke off", "result": f"{type(error).__name__}: {reason[0]}", "good": False}
 

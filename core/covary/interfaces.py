@@ -7,7 +7,7 @@ or in a private module beside it) can be listed and inspected at no cost.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -39,6 +39,7 @@ __all__ = [
     "LandmarkDetector",
     "Params",
     "SupportsInitialCenters",
+    "SupportsInputs",
     "SupportsMemoryEstimate",
     "SupportsPredict",
     "SupportsRegions",
@@ -232,6 +233,14 @@ class SupportsRegions(Protocol):
 
     def regions(self, image: torch.Tensor, ctx: RunContext | None = None) -> Sequence[Box]:
         """Boxes of ``image`` to work in; empty means that there is nothing to segment."""
+
+
+@runtime_checkable
+class SupportsInputs(Protocol):
+    """A component that reads files, such as weights, whose hashes belong to a result's origin."""
+
+    def inputs(self) -> Mapping[str, str]:
+        """Name or absolute path of every file read so far -> its sha256."""
 
 
 @runtime_checkable

@@ -274,6 +274,7 @@ def _image_data(result: Segmentation, variants: Variants) -> dict[str, Any]:
         "size": list(result.size),
         "variants": variants.count,
         "photo": photo,
+        "reconstruction": result.reconstruction is not None,
         "metrics": {name: _number(value) for name, value in variants.metrics.items()},
         "warnings": list(variants.warnings),
     }

@@ -27,6 +27,7 @@ PALETTE = (
     (170, 51, 119), (187, 187, 187), (51, 34, 136), (136, 204, 238), (68, 170, 153),
     (17, 119, 51), (153, 153, 51), (221, 204, 119), (204, 102, 119), (136, 34, 85),
 )  # fmt: skip
+_ROWS = 512
 _OUTSIDE = {"P": 255, "I;16": 65535}
 """Index in ``clusters.png`` of pixels that lie in no box, by the picture's mode."""
 _SOMETIMES = frozenset({"mask.png", "reconstruction.png", "photo-overlay.png", "photo-mask.png"})
@@ -198,23 +199,30 @@ def read_labels(path: str | os.PathLike[str]) -> torch.Tensor:
 
 
 def _overlay(image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    grey = image.float().mean(dim=0, keepdim=True) * 0.35 + 20
-    shown = torch.where(mask, image.float(), grey)
+    shown = torch.empty_like(image)
+    for first in range(0, len(mask), _ROWS):
+        rows = slice(first, first + _ROWS)
+        part = image[:, rows].float()
+        grey = part.mean(dim=0, keepdim=True) * 0.35 + 20
+        shown[:, rows] = torch.where(mask[rows], part, grey).round().to(torch.uint8)
     shown[:, _outline(mask)] = 255
-    return shown.round().to(torch.uint8)
+    return shown
 
 
 def _outline(mask: torch.Tensor) -> torch.Tensor:
-    """The outermost pixels of ``mask`` (4-neighbours), one pixel for every 256 of its side."""
-    width = max(1, round(min(mask.shape) / 256))
-    inner = mask.float()[None, None]
-    for _ in range(width):
-        # Padding with 1 keeps the image's own border from being drawn as an outline.
-        padded = torch.nn.functional.pad(inner, (1, 1, 1, 1), value=1.0)
-        rows = -torch.nn.functional.max_pool2d(-padded[..., 1:-1], (3, 1), stride=1)
-        columns = -torch.nn.functional.max_pool2d(-padded[..., 1:-1, :], (1, 3), stride=1)
-        inner = torch.minimum(rows, columns)
-    return mask & ~inner[0, 0].bool()
+    """The outermost pixels of ``mask`` (4-neighbours), one pixel for every 256 of its side.
+
+    Not along the image's own border.
+    """
+    inner = mask
+    for _ in range(max(1, round(min(mask.shape) / 256))):
+        smaller = inner.clone()
+        smaller[1:] &= inner[:-1]
+        smaller[:-1] &= inner[1:]
+        smaller[:, 1:] &= inner[:, :-1]
+        smaller[:, :-1] &= inner[:, 1:]
+        inner = smaller
+    return mask & ~inner
 
 
 def _palette_bytes() -> bytes:

@@ -69,16 +69,6 @@ def test_rates_are_those_of_the_timer(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ceilings.matmul_rate(ceilings.Timer(CPU), torch.float32, tries=1) == 2048**3
 
 
-def test_processor_time_does_not_count_waiting() -> None:
-    import time
-
-    def nap() -> None:
-        time.sleep(0.2)
-
-    assert ceilings.Timer(CPU)(nap) >= 0.2
-    assert ceilings.Timer(CPU, cpu_time=True)(nap) < 0.1
-
-
 @pytest.mark.usefixtures("tiny")
 def test_command_measures_and_writes(tmp_path: Path) -> None:
     options = ["--resolution", "32", "--variants", "2", "--repeats", "2", "--json"]
@@ -95,7 +85,6 @@ def test_command_measures_and_writes(tmp_path: Path) -> None:
     seconds = 2 / fp32["images_per_s"]
     assert fp32["matmul"] == pytest.approx(operations / seconds / 1e12)
     assert fp32["copy"] == pytest.approx(moved / seconds / 1e11)
-    assert {row["ratio"] for row in printed["steps"][:1]} == {1.0}
     assert 0 < rows["bf16"]["error"] < 0.03
 
 
@@ -166,14 +155,6 @@ def test_a_part_that_breaks_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> N
     results = [row["result"] for row in rows if row["good"] is False]
     assert results == ["RuntimeError: CUDA error: an illegal instruction"] * 2
     assert any("whole image" in row["what"] for row in rows)
-
-
-def test_committed_figures_beat_the_naive_way() -> None:
-    data = json.loads((RESULTS / "sources.json").read_text(encoding="utf-8"))
-    ours = [row for row in data["images"] if "times_naive" in row]
-    assert {row["resolution"] for row in ours} == {256, 512, 1024}
-    assert all(row["times_naive"] > 1 for row in ours)
-    assert data["max_resolution"]["miou"] > 0.8
 
 
 def test_the_page_on_speed_shows_the_committed_figures() -> None:

@@ -267,6 +267,16 @@ def test_a_half_result_is_done_again(out: Path, damage: str) -> None:
     assert (out / "3" / damage).exists()
 
 
+@pytest.mark.parametrize("damage", ["reconstruction.png", "photo-mask.png", "photo-overlay.png"])
+def test_a_half_result_of_a_photo_is_done_again(out: Path, damage: str) -> None:
+    command = ("3", "--set", "source=acme/photo")
+    segment(out, *command)
+    assert "kept" in segment(out, *command).stdout
+    (out / "3" / damage).unlink()
+    assert "kept" not in segment(out, *command).stdout
+    assert (out / "3" / damage).exists()
+
+
 def test_unreadable_provenance_is_done_again(out: Path) -> None:
     segment(out, "3")
     (out / "3" / "provenance.json").write_text("{")

@@ -77,6 +77,7 @@ class TestContent:
             "size": [12, 16],
             "variants": 5,
             "photo": None,
+            "reconstruction": False,
             "metrics": {},
             "warnings": [],
         }

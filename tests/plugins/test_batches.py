@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import covary
-from covary_plugins.sources._batches import in_batches
+from covary_plugins.batches import in_batches, placed
 
 CPU = torch.device("cpu")
 
@@ -96,3 +96,28 @@ def test_nothing_runs_before_it_is_asked_for() -> None:
     assert asked == []
     next(batches)
     assert asked == [2]
+
+
+class Full(torch.nn.Linear):
+    """Weights that fit nowhere else."""
+
+    def to(self, *_: object, **__: object) -> Full:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
+def test_weights_that_do_not_fit_are_one_message() -> None:
+    with pytest.raises(covary.MemoryBudgetError, match=r"weights do not fit on device cpu.*2\.00"):
+        placed(Full(2, 2), CPU)
+
+
+def test_weights_moved_in_inference_mode_can_still_pass_gradients() -> None:
+    class Moves(torch.nn.Linear):
+        def to(self, *_: object, **__: object) -> torch.nn.Linear:
+            return self.double().float()  # new tensors, as a move to another device makes
+
+    module = Moves(2, 2)
+    with torch.inference_mode():
+        module = placed(module, CPU)
+    x = torch.ones(1, 2, requires_grad=True)
+    module(x).sum().backward()
+    assert torch.equal(x.grad[0], module.weight.sum(dim=0))

@@ -289,3 +289,15 @@ def test_generated_sources_refuse_files(name: str, tmp_path: Path) -> None:
     pipe = covary.Pipeline(name, "rgb", "lloyd", "corner")
     with pytest.raises(covary.InputError, match="expected a seed"):
         pipe(tmp_path)
+
+
+def test_x0_that_does_not_fit_is_one_message(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB")
+
+    monkeypatch.setattr("covary_plugins.stylegan2.synthesis.Synthesis.forward", full)
+    source = covary.create("stylegan2", checkpoint=str(checkpoint), c=1)
+    with pytest.raises(covary.MemoryBudgetError, match=r"9\.00 GiB"):
+        source.open(covary.Query(seed=1), covary.RunContext())

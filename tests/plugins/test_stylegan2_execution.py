@@ -17,7 +17,7 @@ from covary.errors import InputError
 from covary_bench import naive
 from covary_plugins.stylegan2 import Architecture, Generator
 from covary_plugins.stylegan2.execution import FP32, Execution
-from covary_plugins.stylegan2.ops import fold, folded_upconv, upconv
+from covary_plugins.stylegan2.ops import activate, fold, folded_upconv, upconv
 
 CPU = torch.device("cpu")
 ARCHITECTURE = Architecture((16, 16), (24, 24, 16, 12))
@@ -327,3 +327,13 @@ class TestRemembered:
             assert found is not None
             assert expected is not None
             assert _error(found, expected.float()) < 1e-4, name
+
+
+def test_what_is_compiled_is_one_graph() -> None:
+    """A break would leave the arithmetic after each convolution unfused."""
+    y = torch.randn(2, 4, 6, 6).contiguous(memory_format=torch.channels_last)
+    scale, bias, noise = torch.rand(2, 4), torch.randn(4), torch.randn(6, 6)
+    with torch.inference_mode():
+        expected = activate(y.clone(), scale, bias, noise, 1.0)
+        whole = torch.compile(activate, backend="eager", fullgraph=True)
+        assert torch.equal(whole(y, scale, bias, noise, 1.0), expected)

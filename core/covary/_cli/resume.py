@@ -79,8 +79,13 @@ class Finished:
 
 def _whole(folder: Path, saved: dict[str, Any]) -> bool:
     names = ["image.png", "clusters.png", "overlay.png"]
-    if saved.get("result", {}).get("found"):
+    found, image = saved.get("result", {}).get("found"), saved.get("image", {})
+    if found:
         names.append("mask.png")
+    if image.get("reconstruction"):
+        names.append("reconstruction.png")
+    if image.get("photo"):
+        names += ["photo-overlay.png", *(["photo-mask.png"] if found else [])]
     return all((folder / name).is_file() for name in names)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
@@ -9,7 +10,7 @@ from pydantic import Field
 import covary
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
@@ -43,6 +44,11 @@ class YuNet(covary.LandmarkDetector):
     determinism = "numeric"
 
     _network: Any = None
+    _inputs: Mapping[str, str] = MappingProxyType({})
+
+    def inputs(self) -> Mapping[str, str]:
+        """The weights, once they are loaded."""
+        return self._inputs
 
     def landmarks(self, image: Tensor, ctx: RunContext | None = None) -> Sequence[Tensor]:
         """Left eye, right eye, nose, left and right corner of the mouth of each face.
@@ -54,7 +60,11 @@ class YuNet(covary.LandmarkDetector):
 
         ctx = ctx or covary.RunContext(device=image.device)
         if self._network is None:
-            self._network = load(covary.checkpoint_path(self.params.checkpoint))
+            from covary.files import file_sha256
+
+            path = covary.checkpoint_path(self.params.checkpoint)
+            self._network = load(path)
+            self._inputs = {self.params.checkpoint: file_sha256(path)}
         return find_faces(
             self._network.to(ctx.device),
             covary.check_image(image).to(ctx.device),

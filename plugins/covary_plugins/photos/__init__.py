@@ -8,11 +8,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .params import PhotoParams
+from .params import PhotoParams, PhotoSource
 
 if TYPE_CHECKING:
     from ._ffhq import ffhq_matrix
-    from ._prepare import PreparedPhoto, prepare
+    from ._prepare import PreparedPhoto, one_photo, prepare
     from ._quality import ACCEPTABLE_MSE, error_warning, reconstruction_error
     from ._resample import resample
 
@@ -21,6 +21,7 @@ _HOME = {
     "PreparedPhoto": "_prepare",
     "error_warning": "_quality",
     "ffhq_matrix": "_ffhq",
+    "one_photo": "_prepare",
     "prepare": "_prepare",
     "reconstruction_error": "_quality",
     "resample": "_resample",
@@ -29,9 +30,11 @@ _HOME = {
 __all__ = [
     "ACCEPTABLE_MSE",
     "PhotoParams",
+    "PhotoSource",
     "PreparedPhoto",
     "error_warning",
     "ffhq_matrix",
+    "one_photo",
     "prepare",
     "reconstruction_error",
     "resample",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from torch import Tensor
 from covary import InputError
 
 if TYPE_CHECKING:
-    from covary import LandmarkDetector, RunContext, Spec
+    from covary import LandmarkDetector, RunContext
 
 __all__ = ["detect_landmarks", "landmark_file", "read_landmarks"]
 
@@ -58,22 +58,23 @@ def read_landmarks(path: Path, size: tuple[int, int]) -> Tensor:
         raise InputError(
             what, expected="5 or 68 points [x, y]", got=f"numbers of shape {tuple(points.shape)}"
         )
+    if not bool(points.isfinite().all()):
+        raise InputError(what, expected="finite numbers", got="NaN or infinity")
     _check_inside(points, size, what)
     return points
 
 
-def detect_landmarks(spec: Spec, photo: Tensor, ctx: RunContext) -> list[Tensor]:
-    """Landmarks of the faces that the component ``spec`` finds, the most prominent first.
+def detect_landmarks(detector: LandmarkDetector, photo: Tensor, ctx: RunContext) -> list[Tensor]:
+    """Landmarks of the faces that ``detector`` finds, the most prominent first.
 
     Raises:
         InputError: landmarks of another shape than the interface promises.
     """
-    detector = cast("LandmarkDetector", spec.create("landmarks"))
     faces = list(detector.landmarks(photo, ctx.at("landmarks", detector.id)))
     for face in faces:
         if tuple(face.shape) not in [(count, 2) for count in _COUNTS]:
             raise InputError(
-                f"landmarks by {detector.id or spec.use}",
+                f"landmarks by {detector.id or type(detector).__name__}",
                 expected="shape (5, 2) or (68, 2)",
                 got=str(tuple(face.shape)),
             )

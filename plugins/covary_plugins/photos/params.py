@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self, cast
 
 from pydantic import Field, model_validator
 
 import covary
 from covary import Spec
 
-__all__ = ["PhotoParams"]
+if TYPE_CHECKING:
+    from ._prepare import PreparedPhoto
+
+__all__ = ["PhotoParams", "PhotoSource"]
 
 
 class PhotoParams(covary.Params):
@@ -36,9 +39,34 @@ class PhotoParams(covary.Params):
     def _consistent(self) -> Self:
         given = [name for name in ("landmarks", "landmark_detector") if getattr(self, name)]
         if len(given) == 2:
-            raise ValueError("only one of landmarks and landmark_detector")
+            raise ValueError("landmarks or landmark_detector, not both")
         if self.align == "face" and not given:
-            raise ValueError("landmarks or landmark_detector with align='face'")
+            raise ValueError("landmarks or landmark_detector beside align='face'")
         if self.align not in ("auto", "face") and given:
-            raise ValueError(f"no {given[0]} with align={self.align!r}, which does not use it")
+            raise ValueError(f"no {given[0]} beside align={self.align!r}, which does not use it")
         return self
+
+
+class PhotoSource(covary.VariantSource):
+    """Base of the sources that start from one photo, fitted to a generator by `PhotoParams`."""
+
+    params: PhotoParams
+    accepts = frozenset({"files"})
+
+    _detector: covary.LandmarkDetector | None = None
+
+    def prepared(
+        self, query: covary.Query, size: tuple[int, int], ctx: covary.RunContext
+    ) -> PreparedPhoto:
+        """The query's photo as an image (H, W) = ``size``; the landmark detector is kept.
+
+        Raises:
+            InputError: not exactly one photo, or one that cannot be read or aligned.
+        """
+        from ._prepare import one_photo, prepare
+
+        path = one_photo(query, self.id)
+        spec = self.params.landmark_detector
+        if spec is not None and self._detector is None:
+            self._detector = cast(covary.LandmarkDetector, spec.create("landmarks"))
+        return prepare(path, size, self.params, ctx, self._detector)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from covary.errors import CheckpointError, InputError
-from covary_plugins.sources._batches import in_batches
+from covary_plugins.batches import in_batches
 from covary_plugins.stylegan2 import Generator
 
 from .encoders import Encoder

@@ -10,18 +10,18 @@ import torch
 from torch import Tensor
 
 import covary
+from covary_plugins.batches import in_batches
 from covary_plugins.stylegan2 import to_uint8
 from covary_plugins.stylegan2.execution import Execution, Precision
 
-from ._batches import in_batches
-
 if TYPE_CHECKING:
-    from covary_plugins.stylegan2 import Architecture, Generator
+    from covary_plugins.stylegan2 import Architecture, Generator, Prefix
 
 __all__ = [
     "batch_bytes",
     "check_cutoff",
     "check_label",
+    "draw_image",
     "draw_styles",
     "image_bytes",
     "mixed_variants",
@@ -74,20 +74,41 @@ def mixed_variants(
     most = min(_BATCH_BYTES[_kind(ctx.device)], ctx.available_memory())
     size = max(1, most // each)
 
-    def batches() -> Iterator[covary.VariantBatch]:
+    fix = "use a smaller generator, a lower max_resolution where there is one, or device='cpu'"
+
+    def shared(code: Tensor) -> Prefix:
         with torch.inference_mode():
-            prefix = generator.prefix(structure, c, how=how, max_resolution=max_resolution)
+            return generator.prefix(code, c, how=how, max_resolution=max_resolution)
+
+    def batches() -> Iterator[covary.VariantBatch]:
+        prefix = next(in_batches(structure, shared, 1, device=ctx.device, fix=fix))
 
         def run(some: Any) -> Tensor:
             with torch.inference_mode():
                 images = generator.synthesis(some, prefix=prefix, max_resolution=max_resolution)
                 return to_uint8(images)
 
-        fix = "lower max_resolution, or use device='cpu'"
         for images in in_batches(codes, run, size, device=ctx.device, fix=fix):
             yield covary.VariantBatch(images)
 
     return batches()
+
+
+def draw_image(
+    generator: Generator, ws: Tensor, ctx: covary.RunContext, max_resolution: int | None = None
+) -> Tensor:
+    """The image of one code (1, L, W), uint8 (3, H, W), in float32 without TF32.
+
+    Raises:
+        MemoryBudgetError: it does not fit.
+    """
+
+    def run(code: Tensor) -> Tensor:
+        exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+        with torch.inference_mode(), exact:
+            return to_uint8(generator.synthesis(code, max_resolution=max_resolution))[0]
+
+    return next(in_batches(ws, run, 1, device=ctx.device))
 
 
 def draw_styles(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 import covary
-from covary_plugins.photos import PhotoParams
+from covary_plugins.photos import PhotoParams, PhotoSource
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Project"]
 
 
-class Project(covary.VariantSource):
+class Project(PhotoSource):
     """Variants of a photo, for generators that have no encoder.
 
     Finds the code w_0 in W+ whose image comes closest to the photo: from the best of some random
@@ -29,8 +29,6 @@ class Project(covary.VariantSource):
 
     Optionally the generator's weights are then fine-tuned around w_0 (pivotal tuning), on a copy.
     """
-
-    accepts = frozenset({"files"})
 
     class Params(PhotoParams):
         checkpoint: str = Field(
@@ -78,8 +76,9 @@ class Project(covary.VariantSource):
         from ._mixing import batch_bytes
         from ._projection import training_bytes
 
-        generator = self._loaded()
-        return max(batch_bytes(generator), training_bytes(generator, self.params.tuning_steps > 0))
+        generator, params = self._loaded(), self.params
+        search = training_bytes(generator, params.tuning_steps > 0)
+        return max(batch_bytes(generator, n=params.n), search)
 
     def open(self, query: covary.Query, ctx: covary.RunContext) -> covary.Variants:
         """Align the photo and project it, which takes most of the time; promise the variants.
@@ -88,23 +87,16 @@ class Project(covary.VariantSource):
             InputError: not exactly one photo, or one that cannot be read or aligned.
             MemoryBudgetError: not even one image fits through the backward pass.
         """
-        from covary_plugins.photos import error_warning, prepare, reconstruction_error
-        from covary_plugins.stylegan2 import to_uint8
+        from covary_plugins.batches import placed
+        from covary_plugins.photos import error_warning, reconstruction_error
 
-        from ._mixing import check_cutoff, draw_styles, mixed_variants
+        from ._mixing import check_cutoff, draw_image, draw_styles, mixed_variants
 
-        if len(query.paths) != 1:
-            raise covary.InputError(
-                "query of source project",
-                expected="one photo",
-                got=f"{len(query.paths)} paths" if query.paths else "a seed",
-                fix="segment photos one by one",
-            )
-        generator, params = self._loaded().to(ctx.device), self.params
+        generator, params = placed(self._loaded(), ctx.device), self.params
         check_cutoff(params.c, generator, params.checkpoint)
-        photo = prepare(query.paths[0], self.size(), params, ctx)
+        photo = self.prepared(query, self.size(), ctx)
         generator, structure = self._inverted(generator, photo, query.name, ctx)
-        reconstruction = to_uint8(generator.synthesis(structure))[0]
+        reconstruction = draw_image(generator, structure, ctx)
         metrics = reconstruction_error(photo.image, reconstruction)
         poor = error_warning(metrics)
         styles = draw_styles(generator, params.n, params.psi, ctx)
@@ -123,7 +115,8 @@ class Project(covary.VariantSource):
         self, generator: Generator, photo: PreparedPhoto, name: str, ctx: covary.RunContext
     ) -> tuple[Generator, Tensor]:
         """The generator, tuned if asked for, and the photo's code (1, L, W)."""
-        from ._batches import in_batches
+        from covary_plugins.batches import in_batches
+
         from ._projection import Schedule, project, tune
 
         params = self.params

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 import covary
-from covary_plugins.photos import PhotoParams
+from covary_plugins.photos import PhotoParams, PhotoSource
 
 if TYPE_CHECKING:
     from covary_plugins.restyle import Inverter
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["ReStyle"]
 
 
-class ReStyle(covary.VariantSource):
+class ReStyle(PhotoSource):
     """Variants of a photo: its code, found by a ReStyle encoder, with other appearances.
 
     X_0 is the photo, cut and scaled to the generator's image. The encoder finds the code whose
@@ -59,7 +58,6 @@ class ReStyle(covary.VariantSource):
         n: int = Field(default=50, ge=1, description="number of variants")
 
     params: Params
-    accepts = frozenset({"files"})
     determinism = "numeric"
 
     _inverter: Inverter | None = None
@@ -79,19 +77,19 @@ class ReStyle(covary.VariantSource):
         inverter = self._loaded()
         height, width = inverter.image_size
         images = (self.params.n_iters or inverter.n_iters) * 3 * height * width * 4
-        return max(batch_bytes(inverter.decoder), inverter.working_bytes + images)
+        return max(batch_bytes(inverter.decoder, n=self.params.n), inverter.working_bytes + images)
 
     def open(self, query: covary.Query, ctx: covary.RunContext) -> covary.Variants:
         """Align the photo, invert it, and promise the variants."""
-        from covary_plugins.photos import error_warning, prepare, reconstruction_error
+        from covary_plugins.batches import placed
+        from covary_plugins.photos import error_warning, reconstruction_error
 
         from ._mixing import check_cutoff, draw_styles, mixed_variants
 
-        path = _one_photo(query)
         params = self.params
-        inverter = self._loaded().to(ctx.device)
+        inverter = placed(self._loaded(), ctx.device)
         check_cutoff(params.c, inverter.decoder, params.decoder or params.checkpoint)
-        photo = prepare(path, inverter.image_size, params, ctx)
+        photo = self.prepared(query, inverter.image_size, ctx)
         inversion = inverter.invert(photo.image[None], params.n_iters, ctx.progress)
         reconstruction = inversion.pictures()[0]
         metrics = reconstruction_error(photo.image, reconstruction)
@@ -125,17 +123,6 @@ class ReStyle(covary.VariantSource):
             self._inverter = load_inverter(path, decoder=decoder)
             self._inputs = {given: file_sha256(file) for given, file in files.items()}
         return self._inverter
-
-
-def _one_photo(query: covary.Query) -> Path:
-    if len(query.paths) != 1:
-        raise covary.InputError(
-            "query of source restyle",
-            expected="one photo",
-            got=f"{len(query.paths)} files" if query.paths else "a seed",
-            fix="give photos one by one; for generated images use the source stylegan2",
-        )
-    return query.paths[0]
 
 
 def _picture_rows(

@@ -79,11 +79,12 @@ class StyleGAN2(covary.VariantSource):
         """Map the latents, compute X_0, and promise the variants."""
         import torch
 
-        from covary_plugins.stylegan2 import to_uint8
+        from covary_plugins.batches import placed
 
         from ._mixing import (
             check_cutoff,
             check_label,
+            draw_image,
             draw_styles,
             mixed_variants,
             published_latent,
@@ -91,7 +92,7 @@ class StyleGAN2(covary.VariantSource):
 
         if query.seed is None:
             raise covary.InputError("query of source stylegan2", expected="a seed", got="files")
-        generator = self._loaded().to(ctx.device)
+        generator = placed(self._loaded(), ctx.device)
         params = self.params
         check_cutoff(params.c, generator, params.checkpoint)
         check_label(params.label, generator, params.checkpoint)
@@ -99,7 +100,7 @@ class StyleGAN2(covary.VariantSource):
         with torch.inference_mode():
             z = published_latent(query.seed, generator.z_dim).to(ctx.device)
             structure = generator.mapping(z, psi=params.psi, label=params.label)
-            image = to_uint8(generator.synthesis(structure, max_resolution=limit))[0]
+        image = draw_image(generator, structure, ctx, limit)
         styles = draw_styles(generator, params.n, params.psi, ctx, params.label)
         batches = mixed_variants(
             generator,

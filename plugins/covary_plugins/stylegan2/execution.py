@@ -57,7 +57,7 @@ class Execution:
         *,
         compiled: bool = False,
     ) -> Execution:
-        """The fastest way known for ``device`` that keeps images within 1e-2.
+        """The fastest way known for ``device`` that keeps images within 1e-2 in the root mean square.
 
         ``"auto"`` is float16 on CUDA for networks that were trained in it, with their clamp, and
         bfloat16 for the others: it has float32's range, so nothing has to be clamped that was not
@@ -78,7 +78,7 @@ class Execution:
                 fix="use precision='auto'" if precision == "fp16" else "leave compile off",
             )
         if precision == "auto":
-            precision = _auto_cuda(architecture) if cuda else _auto_cpu(architecture)
+            precision = _auto_cuda(architecture, device) if cuda else _auto_cpu(architecture)
         dtype = _DTYPES[precision]
         clamp = _FORCED_CLAMP if precision == "fp16" else None
         # Tensor cores make products cheap, and depthwise convolutions are slow beside them. On
@@ -98,11 +98,11 @@ def _lowest(architecture: Architecture) -> int:
     return max(2 * architecture.resolution >> count, 8)
 
 
-def _auto_cuda(architecture: Architecture) -> Precision:
+def _auto_cuda(architecture: Architecture, device: torch.device) -> Precision:
     if architecture.num_fp16_res and architecture.conv_clamp is not None:
         return "fp16"
     # Before Ampere bfloat16 is emulated.
-    return "bf16" if torch.cuda.get_device_capability() >= (8, 0) else "fp16"
+    return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp16"
 
 
 # Below this width conversions and small kernels cost more than the faster products save.

@@ -128,7 +128,7 @@ def activate(
     """
     shift = bias.to(y.dtype)[:, None, None]
     noise = None if noise is None else noise.to(y.dtype)
-    if torch.is_grad_enabled():
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
         y = y + shift if scale is None else torch.addcmul(shift, y, _planes(scale, y))
         y = F.leaky_relu(y if noise is None else y + noise, LRELU_SLOPE)
         return y if clamp is None else y.clamp(-clamp, clamp)

@@ -109,7 +109,9 @@ def test_a_photo_of_its_working_size_is_x0_itself(tmp_path: Path) -> None:
     path = write(tmp_path / "photo.png", 32, 48)
     found = of_photo([path], 32, None, CANNY)
     assert torch.equal(found.image, covary.read_image(path))
-    assert found.crop is None
+    mask = torch.zeros(32, 48, dtype=torch.bool)
+    mask[3:9, 20:31] = True
+    assert torch.equal(found.crop.place(mask), mask)
 
 
 def test_a_mask_comes_back_in_the_photos_pixels(tmp_path: Path) -> None:

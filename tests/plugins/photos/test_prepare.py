@@ -19,9 +19,11 @@ from covary.images import write_png
 from covary_plugins.photos import (
     ACCEPTABLE_MSE,
     PhotoParams,
+    PhotoSource,
     PreparedPhoto,
     error_warning,
     ffhq_matrix,
+    one_photo,
     prepare,
     reconstruction_error,
 )
@@ -130,8 +132,9 @@ def test_landmarks_come_from_files(photo: Path, folder: bool, wrapped: bool) -> 
         ('{"points": []}', "KeyError"),
         ("7", "5 or 68 points"),
         (json.dumps([[x + 5000, y] for x, y in FACE]), "inside the photo of 400x300"),
-        (json.dumps([[float("nan"), y] for x, y in FACE]), "inside the photo"),
-        (json.dumps([[1e999, y] for x, y in FACE]), "inside the photo"),
+        (json.dumps([[float("nan"), y] for x, y in FACE]), "finite numbers"),
+        (json.dumps([[1e999, y] for x, y in FACE]), "finite numbers"),
+        (json.dumps([*FACE[:3], [1e9, 1e9], [1e9, 1e9]]), "fits the photo of 400 pixels"),
     ],
 )
 def test_landmarks_that_are_none_are_refused(photo: Path, content: str, word: str) -> None:
@@ -160,10 +163,50 @@ def test_the_most_prominent_face_is_taken(photo: Path, faces: type[Faces]) -> No
 
 def test_without_a_face_auto_warns_and_face_refuses(photo: Path, faces: type[Faces]) -> None:
     ready = prepared(photo, landmark_detector="stub")
-    assert any("no face that stub finds" in warning for warning in ready.warnings)
+    assert any("no face that test/stub finds" in warning for warning in ready.warnings)
     assert torch.equal(ready.crop.matrix, prepared(photo, align="center").crop.matrix)
     with pytest.raises(covary.InputError, match="expected a face"):
         prepared(photo, landmark_detector="stub", align="face")
+
+
+def test_a_source_keeps_its_detector_and_reports_what_it_read(
+    photo: Path, faces: type[Faces], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Faces] = []
+
+    def create(self: covary.Spec, kind: str) -> Faces:
+        made.append(Faces())
+        return made[-1]
+
+    class Source(PhotoSource):
+        Params = PhotoParams
+
+        def open(self, query, ctx):
+            raise NotImplementedError
+
+    monkeypatch.setattr(covary.Spec, "create", create)
+    monkeypatch.setattr(Faces, "inputs", lambda self: {"weights": "ab"}, raising=False)
+    source = Source(landmark_detector="stub")
+    query, ctx = covary.Query(paths=(photo,)), covary.RunContext()
+    first, second = (source.prepared(query, (64, 64), ctx) for _ in range(2))
+    assert len(made) == 1
+    assert first.inputs == second.inputs
+    assert first.inputs["weights"] == "ab"
+
+
+def test_inputs_are_told_by_absolute_paths(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same file from whatever working folder: a changed photo must be noticed."""
+    (photo.parent / "points.json").write_text(json.dumps(FACE))
+    monkeypatch.chdir(photo.parent)
+    ready = prepared(Path(photo.name), landmarks="points.json")
+    assert set(ready.inputs) == {str(photo), str(photo.parent / "points.json")}
+
+
+def test_a_folder_is_no_photo(photo: Path) -> None:
+    for paths in ((photo.parent,), (photo, photo)):
+        with pytest.raises(covary.InputError, match=r"query of source mine: expected one photo"):
+            one_photo(covary.Query(paths=paths), "mine")
+    assert one_photo(covary.Query(paths=(photo,)), "mine") == photo
 
 
 def test_a_detectors_odd_points_are_refused(photo: Path, faces: type[Faces]) -> None:
@@ -193,8 +236,8 @@ def test_photos_turned_by_exif_and_grey_ones(tmp_path: Path) -> None:
     ("params", "word"),
     [
         ({"align": "face"}, "landmarks or landmark_detector"),
-        ({"align": "whole", "landmarks": "x.json"}, "no landmarks with align='whole'"),
-        ({"landmarks": "x.json", "landmark_detector": "yunet"}, "only one"),
+        ({"align": "whole", "landmarks": "x.json"}, "no landmarks beside align='whole'"),
+        ({"landmarks": "x.json", "landmark_detector": "yunet"}, "not both"),
         ({"align": "eyes"}, "'auto'"),
     ],
 )

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 import covary
+from covary_plugins.batches import in_batches
 
-from .._batches import in_batches
 from .folders import Folders
 from .memory import working_bytes
 from .networks import load_parts

@@ -78,8 +78,7 @@ def of_photo(
         _check_aspect(given, photo, size, map_path)
         control = resized(given, size)
         inputs |= _digest(map_path)
-    crop = None if torch.equal(image, photo) else covary.Crop.whole(photo, size)
-    return Structure(image, control, crop, inputs, warnings)
+    return Structure(image, control, covary.Crop.whole(photo, size), inputs, warnings)
 
 
 def of_map(map_path: Path, side: int) -> Structure:

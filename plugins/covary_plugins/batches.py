@@ -6,14 +6,16 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import covary
 
-__all__ = ["in_batches"]
+__all__ = ["in_batches", "placed"]
 
+_T = TypeVar("_T")
 _Items = TypeVar("_Items", bound="Tensor | Sequence[object]")
 _Result = TypeVar("_Result")
+_Module = TypeVar("_Module", bound=nn.Module)
 
 
 def in_batches(
@@ -58,9 +60,29 @@ def in_batches(
             torch.cuda.empty_cache()
 
 
-def _attempt(
-    run: Callable[[_Items], _Result], some: _Items
-) -> tuple[_Result, None] | tuple[None, str]:
+def placed(module: _Module, device: torch.device) -> _Module:
+    """``module`` on ``device``, its weights fit for gradients even inside inference mode.
+
+    Raises:
+        MemoryBudgetError: the weights do not fit there.
+    """
+
+    def move(whole: _Module) -> _Module:
+        with torch.inference_mode(False):
+            return whole.to(device)
+
+    moved, reason = _attempt(move, module)
+    if moved is None:
+        raise covary.MemoryBudgetError(
+            f"the network's weights do not fit on device {device}",
+            expected="enough free memory for them",
+            got=str(reason),
+            fix="free some, or use device='cpu'",
+        )
+    return moved
+
+
+def _attempt(run: Callable[[_T], _Result], some: _T) -> tuple[_Result, None] | tuple[None, str]:
     """The result, or why there was no memory for it.
 
     Returned rather than raised: a live exception holds the frames, and they the tensors.
