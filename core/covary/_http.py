@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import ipaddress
+import re
 import ssl
 import urllib.error
 import urllib.request
@@ -14,7 +15,7 @@ from urllib.parse import urlsplit
 from . import __version__
 from .errors import CheckpointError
 
-__all__ = ["BrokenConnectionError", "OutdatedPartError", "is_private", "open_url"]
+__all__ = ["BrokenConnectionError", "OutdatedPartError", "count_of", "is_private", "open_url"]
 
 _REFUSALS = {
     401: "it wants you to log in",
@@ -68,13 +69,24 @@ def open_url(url: str, headers: Mapping[str, str], timeout: float) -> http.clien
         raise BrokenConnectionError(
             f"the server cannot be reached ({reason})", unreachable=True
         ) from error
-    except (OSError, http.client.HTTPException) as error:
+    except CheckpointError:
+        raise  # a redirect that was refused
+    # ValueError is what addresses and headers without sense end in.
+    except (OSError, http.client.HTTPException, ValueError) as error:
         raise BrokenConnectionError(f"no answer ({error or type(error).__name__})") from error
+
+
+def count_of(text: str | None) -> int | None:
+    """The count in a header; None where there is none that makes sense."""
+    return int(text) if text and re.fullmatch(r"[0-9]{1,18}", text) else None
 
 
 def is_private(url: str) -> bool:
     """Whether nobody on the way can change what ``url`` gives: https, or this machine itself."""
-    return urlsplit(url).scheme == "https" or _is_local(url)
+    try:
+        return urlsplit(url).scheme == "https" or _is_local(url)
+    except ValueError:
+        return False
 
 
 def _is_local(url: str) -> bool:
@@ -88,10 +100,11 @@ def _is_local(url: str) -> bool:
 
 
 def _refusal(url: str, error: urllib.error.HTTPError) -> BrokenConnectionError | CheckpointError:
-    answer = f"HTTP {error.code} {error.reason}".strip()
+    said = "".join(c if c.isprintable() else "?" for c in str(error.reason)[:80])
+    answer = f"HTTP {error.code} {said}".strip()
     if error.code == 416:
         total = error.headers.get("Content-Range", "").rpartition("/")[2]
-        return OutdatedPartError(answer, int(total) if total.isdigit() else None)
+        return OutdatedPartError(answer, count_of(total))
     if error.code in _PASSING or error.code >= 500:
         return BrokenConnectionError(f"the server answers {answer}")
     why = _REFUSALS.get(error.code, "the server refuses")

@@ -8,7 +8,6 @@ first use and holds for every later one.
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -54,9 +53,12 @@ class Record:
     def of(cls, name: str) -> Record | None:
         """The record of the checkpoint of that name, if there is a legible one."""
         try:
-            return cls(**json.loads(_record_file(name).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+            found = cls(**json.loads(_record_file(name).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, RecursionError):
             return None
+        texts = (found.path, found.sha256, found.origin)
+        legible = all(isinstance(text, str) for text in texts)
+        return found if legible and isinstance(found.bytes, int) else None
 
     @classmethod
     def write(cls, name: str, path: Path, sha256: str, origin: str) -> Record:
@@ -95,7 +97,7 @@ def destination(entry: Checkpoint) -> Path:
 def file_name(name: str, original: str) -> str:
     """The checkpoint's name with the suffix of the file's original name."""
     suffix = Path(original).suffix.lower()
-    return name + (suffix if re.fullmatch(r"\.[a-z]{1,12}", suffix) else "")
+    return name + (suffix if suffix in _SUFFIXES else "")
 
 
 def published_name(entry: Checkpoint) -> str:
@@ -190,4 +192,5 @@ def _shipped(entry: Checkpoint) -> Path | None:
 
 
 def _record_file(name: str) -> Path:
-    return folder() / f"{name}.json"
+    # Names start with a letter or digit, so no checkpoint's file can have this name.
+    return folder() / f".{name}.json"

@@ -16,9 +16,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from email.message import Message
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from ._http import BrokenConnectionError, OutdatedPartError, is_private, open_url
+from ._http import BrokenConnectionError, OutdatedPartError, count_of, is_private, open_url
 from .errors import CheckpointError, InputError, OutputError
 from .files import file_sha256, foreign_content, output_folder, unwritable
 
@@ -74,7 +73,7 @@ def download(
         OutputError: it cannot be written, or there is no space for it.
     """
     if not is_private(url):
-        raise InputError(f"address {url}", expected="https://...", got=urlsplit(url).scheme)
+        raise InputError(f"address {url}", expected="https://...", got=url.partition(":")[0])
     output_folder(destination.parent)
     part = _Part(part_of(destination), url, sha256, size)
     furthest = held = part.size
@@ -109,7 +108,7 @@ class _Version:
     @classmethod
     def of(cls, url: str, headers: Message, total: str | None) -> _Version:
         """As an answer's headers state it; ``total`` may be missing or ``*``."""
-        count = int(total) if total and total.isdigit() else None
+        count = count_of(total)
         return cls(url, headers.get("ETag", ""), headers.get("Last-Modified", ""), count)
 
     @property
@@ -275,7 +274,7 @@ def _check_start(part: _Part, response: http.client.HTTPResponse, head: bytes) -
 def _read(response: http.client.HTTPResponse) -> bytes:
     try:
         return response.read(_CHUNK)
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:
         raise BrokenConnectionError(
             f"the connection broke: {error or type(error).__name__}"
         ) from error

@@ -21,7 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import covary
-from covary import CheckpointError, InputError, OutputError
+from covary import CheckpointError, InputError, OutputError, _store
+from covary._http import count_of
 from covary._registry import registry
 from covary.cli import cli
 from covary.downloads import Downloaded, download, part_of
@@ -369,7 +370,8 @@ class TestFetch:
             assert words in result.stderr
         assert covary.checkpoint_path("faces").read_bytes() == CONTENT
         assert listed("faces")["verified"] == "yes"
-        assert visible(cache) == {"faces.pkl", "faces.json"}
+        assert visible(cache) == {"faces.pkl"}
+        assert (cache / ".faces.json").is_file()
         assert "it is here already" in checkpoints("fetch", "faces").stderr
         assert len(server.requests) == 1
 
@@ -405,7 +407,7 @@ class TestFetch:
     ) -> None:
         enter(server.url)
         assert "this one was recorded" in checkpoints("fetch", "faces", "--accept-license").stderr
-        assert json.loads((cache / "faces.json").read_text())["sha256"] == SHA256
+        assert json.loads((cache / ".faces.json").read_text())["sha256"] == SHA256
         assert listed("faces")["verified"] == "first use"
         (cache / "faces.pkl").touch()
         assert checkpoints("fetch", "faces").exit_code == 0
@@ -415,7 +417,7 @@ class TestFetch:
         result = checkpoints("fetch", "faces", "--accept-license")
         assert result.exit_code == 1
         assert f"expected sha256 {SHA256}" in result.stderr
-        assert visible(cache) == {"faces.json"}
+        assert visible(cache) == set()
         server.content = CONTENT
         assert checkpoints("fetch", "faces", "--accept-license").exit_code == 0
 
@@ -785,3 +787,29 @@ class TestCatalogue:
         for preset in covary.read_catalogue().preset:
             checkpoint = preset.recipe.source.params.get("checkpoint")
             assert checkpoint is None or checkpoint in names
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("0", 0), ("381673535", 381673535), ("²", None), ("-5", None), ("9" * 5000, None), ("", None),
+     (None, None), ("1e3", None)],
+)  # fmt: skip
+def test_counts_in_headers(text: str | None, count: int | None) -> None:
+    assert count_of(text) == count
+
+
+@pytest.mark.parametrize(
+    "url", ["https://[x/w.pkl", "https://a..b/w.pkl", f"https://{'a' * 70}.com/w.pkl", "https://é"]
+)
+def test_addresses_without_sense_are_one_message(url: str, tmp_path: Path) -> None:
+    with pytest.raises(covary.CovaryError):
+        download(url, tmp_path / "w.pkl", timeout=1, pauses=())
+    assert visible(tmp_path) <= {"w.pkl.part", "w.pkl.part.json"}
+
+
+def test_no_checkpoint_takes_the_name_of_another_s_record() -> None:
+    """A file called ``x.json`` would be the record of ``x``, or would be overwritten by its own."""
+    taken = {_store._record_file(name).name for name in ("x", "x.json", "a-b")}
+    published = [f"https://example.org/w{suffix}" for suffix in (".json", ".pkl", "", ".PT")]
+    files = {_store.file_name(name, url) for name in ("x", "x.json", "a-b") for url in published}
+    assert not taken & files

@@ -32,8 +32,8 @@ def _set(reading: Reading, arguments: tuple[Any, ...]) -> set[str]:
         raise reading.refusal("a set of something else than a list")
     items = arguments[0]
     reading.spend(120 * len(items))
-    if any(type(item) is not str for item in items):
-        raise reading.refusal("a set of something else than text")
+    if any(type(item) is not str or len(item) > 1024 for item in items):
+        raise reading.refusal("a set of something else than short texts")
     return set(items)
 
 
@@ -50,6 +50,8 @@ def _persistent(reading: Reading, arguments: tuple[Any, ...]) -> Persistent:
 def _tensor(reading: Reading, arguments: tuple[Any, ...]) -> LazyTensor:
     if len(arguments) < 4:
         raise reading.refusal("a tensor without a shape")
+    if len(arguments) > 6 and arguments[6]:
+        raise reading.refusal("a tensor that is stored negated or conjugated")
     return LazyTensor.view(reading, *arguments[:4])
 
 

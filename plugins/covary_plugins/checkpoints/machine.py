@@ -32,6 +32,8 @@ _ENTRY_BYTES = 120
 _COPIED_BYTES = 4096
 # Larger numbers as keys could be chosen to collide.
 _LARGEST_KEY = 2**31
+# Comparing long ones again and again takes time.
+_LONGEST_KEY = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +235,9 @@ class Machine:
 
     def _key(self, key: Any) -> str | int:
         # Hashing a deeply nested tuple would overflow the C stack.
-        if type(key) is str or (type(key) is int and abs(key) < _LARGEST_KEY):
+        if type(key) is str and len(key) <= _LONGEST_KEY:
+            return key
+        if type(key) is int and abs(key) < _LARGEST_KEY:
             return key
         raise self.reading.refusal(f"a dictionary or set with a key of type {shown(key)}")
 

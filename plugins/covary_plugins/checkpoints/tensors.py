@@ -203,6 +203,8 @@ def load_tensors(tree: Any) -> Any:
         CheckpointError: tensors that overlap so that they need more memory than the file has.
     """
     loaded: dict[tuple[Any, ...], torch.Tensor] = {}
+    # Containers that are used in many places are made once, as they are in the tree.
+    made: dict[int, Any] = {}
     cost = 0
 
     def load(value: Any) -> Any:
@@ -215,15 +217,20 @@ def load_tensors(tree: Any) -> Any:
                     raise value._reading.refusal("tensors that unroll to more than the file")
                 loaded[key] = value.load()
             return loaded[key]
+        if not isinstance(value, dict | list | tuple | Persistent | Network):
+            return value
+        if id(value) not in made:
+            made[id(value)] = rebuilt(value)
+        return made[id(value)]
+
+    def rebuilt(value: Any) -> Any:
         if isinstance(value, dict):
             return type(value)((key, load(item)) for key, item in value.items())
         if isinstance(value, list | tuple):
             return type(value)(map(load, value))
         if isinstance(value, Persistent):
             return Persistent(value.class_name, load(value.state))
-        if isinstance(value, Network):
-            return Network(load(value.state))
-        return value
+        return Network(load(value.state))
 
     return load(tree)
 

@@ -55,7 +55,7 @@ def read_stream(data: memoryview, reading: Reading, table: Globals) -> Any:
     value, keys = pickle(table, storage), pickle()
     if type(keys) is not list or any(type(key) is not str for key in keys):
         raise reading.refusal("a file of torch.save whose list of data holds no names")
-    if sorted(keys) != sorted(storages):
+    if len(keys) != len(storages) or set(keys) != storages.keys():
         raise reading.refusal("a file of torch.save whose list of data does not fit its tensors")
     for key in keys:
         position = _fill(data, position, storages[key], reading)

@@ -113,4 +113,8 @@ def _told(facts: dict[str, Any]) -> str:
         ("size", f"{facts['bytes']:,} bytes, {facts['dtype']}"),
         ("licence", facts["license"]),
     )
-    return "\n".join([facts["path"], *(f"  {name:<11} {value}" for name, value in rows)])
+    # Texts from the file must not pass for lines of this report.
+    shown = ("".join(c if c.isprintable() else "?" for c in value) for _, value in rows)
+    names = (name for name, _ in rows)
+    lines = [f"  {name:<11} {value}" for name, value in zip(names, shown, strict=True)]
+    return "\n".join([facts["path"], *lines])

@@ -112,7 +112,7 @@ def _read(path: Path) -> Any:
         ) from error
     try:
         return {"state_dict": tree, "opts": json.loads(text)}
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         raise CheckpointError(
             f"{path}: metadata 'opts'", expected="a JSON object", got=text[:40], fix=OPTIONS_FIX
         ) from None

@@ -231,9 +231,9 @@ def read_sizes(state: Mapping[str, Tensor], encoder_type: str | None = None) -> 
             got=listed(sorted(state)),
             fix=_FIX,
         )
-    blocks = _count(state, r"body\.(\d+)\." + re.escape(conv))
-    styles = _count(state, r"styles\.(\d+)\.linear\.weight")
-    convs = _count(state, r"styles\.0\.convs\.(\d+)\.weight", step=2)
+    blocks = _count(state, r"body\.(\d{1,4})\." + re.escape(conv))
+    styles = _count(state, r"styles\.(\d{1,4})\.linear\.weight")
+    convs = _count(state, r"styles\.0\.convs\.(\d{1,4})\.weight", step=2)
     if not (blocks and styles and convs):
         raise CheckpointError(
             "the encoder's state dict",

@@ -57,7 +57,7 @@ class Execution:
         *,
         compiled: bool = False,
     ) -> Execution:
-        """The fastest way known for ``device`` that keeps images within 1e-2 in the root mean square.
+        """The fastest way known for ``device`` that keeps images within 1e-2 (root mean square).
 
         ``"auto"`` is float16 on CUDA for networks that were trained in it, with their clamp, and
         bfloat16 for the others: it has float32's range, so nothing has to be clamped that was not

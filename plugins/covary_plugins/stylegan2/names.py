@@ -55,6 +55,7 @@ _SETTINGS = {
     "resample_filter",
     "use_fp16",
 }
+_WIDEST = 8192  # features of the mapping network; published ones have 512
 _NESTED = ("mapping_kwargs", "synthesis_kwargs", "block_kwargs", "layer_kwargs")
 
 
@@ -84,6 +85,15 @@ def load_plan(state: Mapping[str, Any], init_kwargs: Mapping[str, Any]) -> LoadP
         for name in list(tensors)
         if name.endswith(".resample_filter")
     }
+    for name, f in filters.items():
+        square = f.ndim == 2 and f.shape[0] == f.shape[1] and 1 <= len(f) <= 16
+        if not square or not (f.is_meta or bool(f.isfinite().all())):
+            raise CheckpointError(
+                f"tensor '{name}.resample_filter'",
+                expected="a finite filter (k, k) with k up to 16",
+                got=f"shape {tuple(f.shape)}",
+                fix="the file seems damaged; get it again",
+            )
     tensors = {name: _stored(tensor) for name, tensor in tensors.items()}
     architecture = _architecture(tensors, settings)
     _check_settings(architecture, settings)
@@ -146,11 +156,11 @@ def _stored(tensor: Tensor) -> Tensor:
 
 
 def _architecture(tensors: dict[str, Tensor], settings: dict[str, Any]) -> Architecture:
-    depth = _count(tensors, r"mapping\.fc(\d+)\.weight")
+    depth = _count(tensors, r"mapping\.fc(\d{1,5})\.weight")
     resolutions = sorted(
         int(m[1])
         for name in tensors
-        if (m := re.fullmatch(r"synthesis\.b(\d+)\.conv1\.weight", name))
+        if (m := re.fullmatch(r"synthesis\.b(\d{1,5})\.conv1\.weight", name))
     )
     expected = [4 * 2**k for k in range(len(resolutions))]
     if depth == 0 or resolutions != expected:
@@ -161,6 +171,13 @@ def _architecture(tensors: dict[str, Tensor], settings: dict[str, Any]) -> Archi
             fix="the file seems incomplete; get it again",
         )
     weights = [tensors[f"mapping.fc{i}.weight"] for i in range(depth)]
+    if max(max(w.shape, default=0) for w in weights) > _WIDEST:
+        raise CheckpointError(
+            "the mapping network",
+            expected=f"layers of at most {_WIDEST} features",
+            got="wider ones",
+            fix="the file seems damaged; get it again",
+        )
     channels = [tensors[f"synthesis.b{r}.conv1.weight"].shape[0] for r in resolutions]
     clamp = settings.get("conv_clamp")
     embed = tensors.get("mapping.embed.weight")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from covary.errors import CheckpointError
@@ -29,9 +30,21 @@ def from_rosinality(state: Mapping[str, Tensor], fix: str) -> dict[str, Tensor]:
                 "the state dict", expected="rosinality's generator", got=repr(name), fix=fix
             )
         tensors[new] = _rosinality_value(new, value)
-    return tensors
+    return tensors | _missing_noises(tensors)
 
 
+def _missing_noises(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Noise maps of a fixed seed for layers that came without; early files kept none."""
+    random = torch.Generator().manual_seed(0)
+    maps: dict[str, Tensor] = {}
+    for name in tensors:
+        m = re.fullmatch(r"(synthesis\.b(\d{1,4})\.conv\d)\.noise_strength", name)
+        if m and f"{m[1]}.noise_const" not in tensors and int(m[2]) <= _LARGEST:
+            maps[f"{m[1]}.noise_const"] = torch.randn(int(m[2]), int(m[2]), generator=random)
+    return maps
+
+
+_LARGEST = 1024  # pixels
 _LAYER_PARTS = {
     "conv.weight": "weight",
     "conv.modulation.weight": "affine.weight",
@@ -49,13 +62,13 @@ def _rosinality_name(name: str) -> str | None:
         return "mapping.w_avg"
     if name == "input.input":
         return "synthesis.b4.const"
-    if m := re.fullmatch(r"style\.(\d+)\.(weight|bias)", name):
+    if m := re.fullmatch(r"style\.(\d{1,2})\.(weight|bias)", name):
         return f"mapping.fc{int(m[1]) - 1}.{m[2]}"
-    if m := re.fullmatch(r"noises\.noise_(\d+)", name):
+    if m := re.fullmatch(r"noises\.noise_(\d{1,2})", name):
         return f"synthesis.{_conv_name(int(m[1]))}.noise_const"
-    if m := re.fullmatch(r"to_rgbs\.(\d+)\.upsample\.kernel", name):
+    if m := re.fullmatch(r"to_rgbs\.(\d{1,2})\.upsample\.kernel", name):
         return f"synthesis.b{8 * 2 ** int(m[1])}.resample_filter"
-    if m := re.fullmatch(r"(conv1|convs\.(\d+)|to_rgb1|to_rgbs\.(\d+))\.(.+)", name):
+    if m := re.fullmatch(r"(conv1|convs\.(\d{1,2})|to_rgb1|to_rgbs\.(\d{1,2}))\.(.+)", name):
         part = _LAYER_PARTS.get(m[4])
         if m[1].startswith("conv"):
             layer = _conv_name(0 if m[2] is None else int(m[2]) + 1)

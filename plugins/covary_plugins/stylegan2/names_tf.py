@@ -18,6 +18,7 @@ from covary_plugins.checkpoints import LazyTensor, Network, load_tensors
 
 __all__ = ["from_network"]
 
+_LONGEST_NAME = 256
 _OLDEST = 4
 _ANOTHER = "use a generator of StyleGAN2 (config-e or config-f) or of StyleGAN2-ADA"
 
@@ -81,12 +82,14 @@ def _flatten(network: Network, prefix: str = "") -> dict[str, Any]:
         if not (isinstance(item, tuple | list) and len(item) == 2 and isinstance(item[0], str)):
             raise _not_stylegan2("a variable without a name")
         name, value = item
+        if len(prefix) + len(name) > _LONGEST_NAME:
+            raise _not_stylegan2("names longer than any use")
         if not isinstance(value, LazyTensor | int | float):
             raise _not_stylegan2(f"a variable {name!r} of type {type(value).__name__}")
         found[prefix + name] = value
     components = network.state.get("components")
     for name, component in components.items() if isinstance(components, Mapping) else ():
-        if isinstance(component, Network):
+        if isinstance(component, Network) and len(prefix) + len(name) <= _LONGEST_NAME:
             found |= _flatten(component, f"{prefix}{name}/")
     return found
 

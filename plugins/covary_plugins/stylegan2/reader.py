@@ -95,6 +95,13 @@ def build(path: Path, snapshot: Snapshot) -> Generator:
     except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
         got = f"tensors that do not fit together ({type(error).__name__}: {error})"
         raise CheckpointError(str(path), expected=_EXPECTED, got=got, fix=AGAIN) from error
+    if not generator.mapping.has_w_avg and generator.c_dim:
+        raise CheckpointError(
+            str(path),
+            expected="the mean code (w_avg) of a conditional network",
+            got="none",
+            fix=AGAIN,
+        )
     if not generator.mapping.has_w_avg:
         _estimate_mean(generator)
     return generator
@@ -172,7 +179,7 @@ def _init_kwargs(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     text = metadata.get("init_kwargs", "{}")
     try:
         kwargs = json.loads(text)
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         kwargs = None
     if not isinstance(kwargs, dict):
         raise CheckpointError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -108,6 +109,8 @@ def _from_modules(root: Persistent) -> Snapshot:
 
 
 def _named_modules(module: Persistent, prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if len(prefix) > _LONGEST_PREFIX:
+        raise _nothing("modules nested beyond any use")
     yield prefix, module.state
     inner = module.state.get("_modules")
     for name, child in inner.items() if isinstance(inner, Mapping) else ():
@@ -186,31 +189,55 @@ def _is_plain(value: Any) -> bool:
 
 # --------------------------------------------------------------------- checks
 
+_LONGEST_PREFIX = 256
 _NUMBER, _COUNT = (int, float), (int,)
 _TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys((*_SIZES, "num_layers", "num_fp16_res"), _COUNT),
-    "lr_multiplier": _NUMBER,
+    **dict.fromkeys(("lr_multiplier", "lr_mlp"), _NUMBER),
     "conv_clamp": (*_NUMBER, type(None)),
     "architecture": (str,),
     "activation": (str,),
 }
 
 
-def check_kwargs(kwargs: Mapping[str, Any]) -> None:
+_NESTED = ("mapping_kwargs", "synthesis_kwargs", "block_kwargs", "layer_kwargs")
+_DEEPEST = 8
+_LARGEST_SETTING = 2**31
+
+
+def check_kwargs(kwargs: Mapping[str, Any], depth: int = 0) -> None:
     """Makes sure that constructor arguments from a file are of the types they should be of.
 
     Raises:
         CheckpointError: one is not.
     """
+    if depth > _DEEPEST:
+        raise _nothing("settings nested beyond any use")
     for name, value in kwargs.items():
         if isinstance(value, Mapping):
-            check_kwargs(value)
-        elif name == "resample_filter" and value is not None:
-            fits = isinstance(value, list | tuple) and 1 <= len(value) <= 16
-            if not fits or any(type(tap) not in _NUMBER for tap in value):
-                raise _wrong_type(name, "a list of numbers", value)
+            check_kwargs(value, depth + 1)
+        elif name in _NESTED and value is not None:
+            raise _wrong_type(name, "a mapping", value)
+        elif name in ("resample_filter", "blur_kernel") and value is not None:
+            if not _is_filter(value):
+                raise _wrong_type(name, "up to 16 finite numbers whose sum is not 0", value)
         elif name in _TYPES and type(value) not in _TYPES[name]:
             raise _wrong_type(name, " or ".join(kind.__name__ for kind in _TYPES[name]), value)
+        elif isinstance(value, int | float) and not 0 <= value < _LARGEST_SETTING:
+            raise CheckpointError(
+                f"the setting {name}",
+                expected="a finite number that is not negative",
+                got=str(value)[:40],
+                fix="the file seems damaged; get it again",
+            )
+
+
+def _is_filter(value: Any) -> bool:
+    fits = isinstance(value, list | tuple) and 1 <= len(value) <= 16
+    if not fits or any(type(tap) not in _NUMBER for tap in value):
+        return False
+    total = sum(map(float, value))
+    return math.isfinite(total) and total != 0
 
 
 def _wrong_type(name: str, expected: str, value: Any) -> CheckpointError:

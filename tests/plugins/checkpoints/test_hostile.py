@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import pickle
 import resource
@@ -18,6 +19,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from covary.errors import CheckpointError
 from covary_plugins.checkpoints import load_tensors, read_checkpoint
@@ -547,3 +549,82 @@ def test_a_switch_in_the_table_is_out_of_reach() -> None:
         GLOBALS["os", "system"] = None  # type: ignore[index]
     with pytest.raises(AttributeError):
         GLOBALS["builtins", "set"].call = print  # type: ignore[misc]
+
+
+@pytest.fixture(scope="module")
+def good() -> dict[str, torch.Tensor]:
+    """The tensors of a small generator, under NVIDIA's names."""
+    folder = Path(__file__).parents[2] / "fixtures" / "stylegan2" / "nvidia_ada"
+    return load_file(folder / "ada_r32_map2.state.safetensors")
+
+
+class TestSettingsAndNames:
+    """Files whose tensors are harmless, and whose names, sizes or settings are not."""
+
+    def loaded(self, path: Path, state: dict[str, Any]) -> None:
+        torch.save(state, path)
+        with memory_for(path.stat().st_size + 64 * 2**20), pytest.raises(CheckpointError):
+            load_generator(path)
+
+    @pytest.mark.parametrize(
+        "name", ["to_rgbs.8000000000.upsample.kernel", "convs.99999999999999999999.conv.weight"]
+    )
+    def test_numbers_in_names_are_no_exponents(self, tmp_path: Path, name: str) -> None:
+        self.loaded(
+            tmp_path / "g.pt", {"g_ema": {"input.input": torch.ones(1), name: torch.ones(1)}}
+        )
+
+    def test_a_mapping_network_wider_than_any(
+        self, tmp_path: Path, good: dict[str, torch.Tensor]
+    ) -> None:
+        state = {k: v for k, v in good.items() if not k.endswith("w_avg")}
+        state["mapping.fc0.weight"] = torch.zeros(len(state["mapping.fc0.weight"]), 2**15)
+        self.loaded(tmp_path / "g.pt", state)
+
+    @pytest.mark.parametrize("shape", [(4,), (0, 0), (3, 4), (1, 4, 4), ()])
+    def test_filters_of_another_shape(
+        self, tmp_path: Path, good: dict[str, torch.Tensor], shape: tuple[int, ...]
+    ) -> None:
+        odd = {"synthesis.b8.resample_filter": torch.ones(shape)}
+        self.loaded(tmp_path / "g.pt", good | odd)
+
+    def test_a_tensor_stored_negated_is_not_read_with_the_wrong_sign(self, tmp_path: Path) -> None:
+        torch.save({"x": torch._neg_view(torch.ones(2))}, tmp_path / "x.pt")
+        with pytest.raises(CheckpointError, match="negated"):
+            read_checkpoint(tmp_path / "x.pt")
+
+    def test_containers_used_twice_are_loaded_once(self, tmp_path: Path) -> None:
+        tree: Any = [torch.ones(1)]
+        for _ in range(18):
+            tree = [tree, tree]
+        torch.save({"a": tree}, tmp_path / "x.pt")
+        found = load_tensors(read_checkpoint(tmp_path / "x.pt"))["a"]
+        for _ in range(18):
+            assert found[0] is found[1]
+            found = found[0]
+        assert torch.equal(found[0], torch.ones(1))
+
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {"mapping_kwargs": 3},
+            {"synthesis_kwargs": [1]},
+            {"conv_clamp": -1.0},
+            {"synthesis_kwargs": {"conv_clamp": float("nan")}},
+            {"num_fp16_res": -3},
+            {"resample_filter": [0, 0]},
+            {"resample_filter": [float("inf"), 1]},
+            functools.reduce(lambda inner, _: {"block_kwargs": inner}, range(20), {}),
+        ],
+        ids=str,
+    )
+    def test_settings_without_sense(
+        self,
+        tmp_path: Path,
+        good: dict[str, torch.Tensor],
+        settings: dict[str, Any],
+    ) -> None:
+        metadata = {"init_kwargs": json.dumps(settings)}
+        save_file(good, tmp_path / "g.safetensors", metadata)
+        with pytest.raises(CheckpointError):
+            load_generator(tmp_path / "g.safetensors")
