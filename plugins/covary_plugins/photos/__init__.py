@@ -12,13 +12,14 @@ from .params import PhotoParams, PhotoSource
 
 if TYPE_CHECKING:
     from ._ffhq import ffhq_matrix
-    from ._prepare import PreparedPhoto, one_photo, prepare
+    from ._prepare import PreparedPhoto, digest, one_photo, prepare
     from ._quality import ACCEPTABLE_MSE, error_warning, reconstruction_error
     from ._resample import resample
 
 _HOME = {
     "ACCEPTABLE_MSE": "_quality",
     "PreparedPhoto": "_prepare",
+    "digest": "_prepare",
     "error_warning": "_quality",
     "ffhq_matrix": "_ffhq",
     "one_photo": "_prepare",
@@ -32,6 +33,7 @@ __all__ = [
     "PhotoParams",
     "PhotoSource",
     "PreparedPhoto",
+    "digest",
     "error_warning",
     "ffhq_matrix",
     "one_photo",

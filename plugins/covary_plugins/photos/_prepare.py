@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from .params import PhotoParams
 
-__all__ = ["PreparedPhoto", "one_photo", "prepare"]
+__all__ = ["PreparedPhoto", "digest", "one_photo", "prepare"]
 
 # Aspects that differ by less are taken for the same one.
 _ASPECT_TOLERANCE = 0.02
@@ -63,7 +63,7 @@ def prepare(
     """
     path = Path(path)
     photo = read_image(path)
-    inputs = _digest(path)
+    inputs = digest(path)
     if detector is None and params.landmark_detector is not None:
         detector = cast("LandmarkDetector", params.landmark_detector.create("landmarks"))
     points, remarks = _landmarks(photo, path, params, ctx, detector, inputs)
@@ -94,7 +94,7 @@ def _landmarks(
     if params.landmarks is not None:
         file = landmark_file(params.landmarks, path)
         points = read_landmarks(file, (photo.shape[1], photo.shape[2]))
-        inputs |= _digest(file)
+        inputs |= digest(file)
         return points, []
     if detector is None:
         return None, []
@@ -136,7 +136,8 @@ def one_photo(query: Query, source: str) -> Path:
     )
 
 
-def _digest(path: Path) -> dict[str, str]:
+def digest(path: Path) -> dict[str, str]:
+    """Absolute path of a file -> its sha256, as results record what they were made of."""
     # Absolute, so that results are compared with the same file from any working folder.
     return {str(path.resolve()): file_sha256(path)}
 

@@ -17,7 +17,7 @@ from .architecture import Architecture, Kind
 from .names_rosinality import from_rosinality
 from .ops import fir_filter
 
-__all__ = ["LoadPlan", "check_state", "load_plan"]
+__all__ = ["NESTED", "LoadPlan", "check_state", "load_plan"]
 
 _FIX = "pass the generator's own state dict (G_ema or g_ema), in NVIDIA's or rosinality's layout"
 
@@ -56,7 +56,7 @@ _SETTINGS = {
     "use_fp16",
 }
 _WIDEST = 8192  # features of the mapping network; published ones have 512
-_NESTED = ("mapping_kwargs", "synthesis_kwargs", "block_kwargs", "layer_kwargs")
+NESTED = ("mapping_kwargs", "synthesis_kwargs", "block_kwargs", "layer_kwargs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ def load_plan(state: Mapping[str, Any], init_kwargs: Mapping[str, Any]) -> LoadP
 def _flatten(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in kwargs.items():
-        if key in _NESTED:
+        if key in NESTED:
             flat |= _flatten(value or {})
         else:
             flat[key] = value

@@ -13,6 +13,7 @@ import torch
 from covary.errors import CheckpointError
 from covary_plugins.checkpoints import LazyTensor, Network, Persistent, Tree, listed
 
+from .names import NESTED
 from .names_tf import from_network
 
 __all__ = ["Snapshot", "check_kwargs", "find_generator"]
@@ -200,7 +201,6 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
-_NESTED = ("mapping_kwargs", "synthesis_kwargs", "block_kwargs", "layer_kwargs")
 _DEEPEST = 8
 _LARGEST_SETTING = 2**31
 
@@ -216,7 +216,7 @@ def check_kwargs(kwargs: Mapping[str, Any], depth: int = 0) -> None:
     for name, value in kwargs.items():
         if isinstance(value, Mapping):
             check_kwargs(value, depth + 1)
-        elif name in _NESTED and value is not None:
+        elif name in NESTED and value is not None:
             raise _wrong_type(name, "a mapping", value)
         elif name in ("resample_filter", "blur_kernel") and value is not None:
             if not _is_filter(value):

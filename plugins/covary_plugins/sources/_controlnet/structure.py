@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 import covary
-from covary.provenance import file_sha256
+from covary_plugins.photos import digest, one_photo
 
 from .._stacks import image_files
 
@@ -32,7 +32,7 @@ class Structure:
     control: torch.Tensor
     """The control map, uint8 (3, H, W)."""
     crop: covary.Crop | None = None
-    """How X_0 lies in the photo, where it was resized."""
+    """How X_0 lies in the photo; None where there is a map and no photo."""
     inputs: Mapping[str, str] = field(default_factory=dict)
     """Absolute path of each file that was read -> sha256."""
     warnings: tuple[str, ...] = ()
@@ -56,28 +56,21 @@ def of_photo(
     Raises:
         InputError: several photos, one too small, no map of its name, or a map of another aspect.
     """
-    if len(paths) != 1 or paths[0].is_dir():
-        got = f"{len(paths)} paths" if len(paths) != 1 else f"the folder {paths[0]}"
-        raise covary.InputError(
-            "query of source controlnet",
-            expected="one photo",
-            got=got,
-            fix="segment photos one by one",
-        )
-    photo = covary.read_image(paths[0])
-    size = working_size(photo, side, f"photo {paths[0]}")
+    path = one_photo(covary.Query(paths=tuple(paths)), "controlnet")
+    photo = covary.read_image(path)
+    size = working_size(photo, side, f"photo {path}")
     image = resized(photo, size)
-    inputs = _digest(paths[0])
+    inputs = digest(path)
     warnings: tuple[str, ...] = ()
     if map_path is None:
         control = canny(image, *canny_params)
         warnings = _too_few_edges(control)
     else:
-        map_path = _map_for(paths[0], map_path)
+        map_path = _map_for(path, map_path)
         given = covary.read_image(map_path)
         _check_aspect(given, photo, size, map_path)
         control = resized(given, size)
-        inputs |= _digest(map_path)
+        inputs |= digest(map_path)
     return Structure(image, control, covary.Crop.whole(photo, size), inputs, warnings)
 
 
@@ -96,7 +89,7 @@ def of_map(map_path: Path, side: int) -> Structure:
         )
     given = covary.read_image(map_path)
     control = resized(given, working_size(given, side, f"control map {map_path}"))
-    return Structure(None, control, inputs=_digest(map_path))
+    return Structure(None, control, inputs=digest(map_path))
 
 
 def working_size(image: torch.Tensor, side: int, what: str) -> tuple[int, int]:
@@ -145,10 +138,6 @@ def canny(image: torch.Tensor, low: float, high: float, sigma: float) -> torch.T
         sigma=(sigma or 1.0, sigma or 1.0),
     )
     return (edges[0] * 255).to(torch.uint8).expand(3, -1, -1).contiguous()
-
-
-def _digest(path: Path) -> dict[str, str]:
-    return {str(path.resolve()): file_sha256(path)}
 
 
 def _rounded(length: float) -> int:
