@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 import covary
+from covary import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,4 +58,26 @@ class Adapter(covary.Clusterer):
         from ._pixels import check_distinct
 
         check_distinct(summary, self.params.k)
+        _check_magnitude(summary)
         return self._run(summary, centers, ctx or RunContext(device=summary.device))
+
+
+def _check_magnitude(summary: StyleSummary) -> None:
+    """Refuse pixels whose distances overflow; some libraries would end the process over it.
+
+    Raises:
+        InputError: squared distances that float32 may not hold.
+    """
+    import torch
+
+    if summary.dtype != torch.float32:
+        return
+    limit = (torch.finfo(torch.float32).max / summary.features) ** 0.5 / 2
+    found = max(float(rows.abs().max()) for _, rows in summary.chunks())
+    if found > limit:
+        raise InputError(
+            "style summary",
+            expected=f"values up to {limit:.1e}, whose squared distances fit float32",
+            got=f"{found:.1e}",
+            fix="scale the data down first",
+        )
