@@ -26,6 +26,7 @@ import platformdirs
 import pluggy
 
 from . import _store
+from ._cuda import cuda_devices
 from ._hooks import API_VERSION, GROUP, Hooks
 from .catalogue import (
     KINDS,
@@ -128,6 +129,26 @@ class Registered:
         if extra or not self.missing():
             return f"pip install '{self.origin.distribution}{extra}'"
         return f"pip install {' '.join(self.missing())}"
+
+    def unavailable(self) -> str:
+        """Why it cannot run here, or an empty string: it needs packages or a GPU that are not here.
+
+        Without the GPU it can still be created, and says itself what it needs once it is to run.
+        """
+        needs = list(self.missing())
+        if self._lacks_gpu():
+            needs.append("a CUDA GPU (none was found)")
+        return f"needs {', '.join(needs)}" if needs else ""
+
+    def remedy(self) -> str:
+        """What to do where it is unavailable, as an imperative; empty where it is not."""
+        steps = [f"run: {self.install_command()}"] if self.missing() else []
+        if self._lacks_gpu():
+            steps.append("use it on a machine with an NVIDIA GPU and its driver")
+        return "; ".join(steps)
+
+    def _lacks_gpu(self) -> bool:
+        return set(self.component.devices) == {"cuda"} and not cuda_devices()
 
     def incompatible(self) -> str:
         """Why its plugin API does not fit, or an empty string."""

@@ -29,13 +29,24 @@ from .errors import CheckpointError, CovaryError, MissingPackageError, PluginErr
 __all__ = ["examine", "finding"]
 
 _OPTIONAL = (
-    "faiss-cpu",
-    "faiss-gpu-cu12",
-    "faiss-gpu",
-    "scikit-learn",
+    "cuml-cu12",
+    "cuml-cu13",
+    "cupy-cuda12x",
+    "cupy-cuda13x",
     "diffusers",
+    "faiss-cpu",
+    "faiss-gpu",
+    "faiss-gpu-cu12",
+    "faiss-gpu-cuvs",
+    "flash-kmeans",
+    "opencv-python-headless",
+    "scikit-learn",
+    "scikit-learn-intelex",
     "transformers",
+    "triton",
 )
+# Those whose CUDA has to be one that the driver, and for torch the others, can live with.
+_BUILT_FOR_CUDA = re.compile(r"torch|(faiss|cupy|cuml)-.*")
 _SWITCHES = (
     "COVARY_PLUGINS",
     "COVARY_DISABLE",
@@ -68,10 +79,11 @@ def examine() -> dict[str, Any]:
         "devices": devices,
         "folders": _folders(),
         "switches": {name: os.environ[name] for name in _SWITCHES if name in os.environ},
-        "missing": [
-            {"id": c.id, "kind": c.kind, "needs": list(c.missing()), "install": c.install_command()}
+        "cuda": _cuda_majors(),
+        "unavailable": [
+            {"id": c.id, "kind": c.kind, "why": why, "fix": c.remedy()}
             for c in components()
-            if c.missing()
+            if (why := c.unavailable())
         ],
         "problems": [asdict(problem) for problem in problems],
     }
@@ -94,6 +106,21 @@ def _packages() -> dict[str, str]:
     found = {name: _version(name) or "not installed" for name in _required()}
     found.update({name: _version(name) for name in _OPTIONAL if _version(name)})
     return dict(sorted(found.items()))
+
+
+def _cuda_majors() -> dict[str, str]:
+    """The major version of CUDA that installed packages were built for, empty where none."""
+    names = [name for name in ("torch", *_OPTIONAL) if _BUILT_FOR_CUDA.fullmatch(name)]
+    return {name: _cuda_major(name) for name in names if _version(name)}
+
+
+def _cuda_major(distribution: str) -> str:
+    """As the package's name, its version, or the CUDA packages that it requires have it."""
+    texts = [distribution, _version(distribution), *(requires(distribution) or ())]
+    for text in texts:
+        if found := re.search(r"cuda(\d+)x|[-+]cu(\d\d)\d?\b|^cuda-toolkit\D*(\d+)", text):
+            return next(group for group in found.groups() if group)
+    return ""
 
 
 def _required() -> Iterator[str]:

@@ -704,6 +704,33 @@ def test_show_without_the_packages() -> None:
     assert "need" in result.stdout
 
 
+@pytest.mark.parametrize("gpus", [0, 1])
+def test_a_component_for_gpus_is_listed_with_the_reason(
+    site: Path, monkeypatch: pytest.MonkeyPatch, gpus: int
+) -> None:
+    source = """
+    import covary
+
+    @covary.hookimpl
+    def covary_components():
+        return [covary.Component(kind="clusterer", name="fast", devices=("cuda",),
+                                 target="tiny_components:Distinct")]
+    """
+    write_plugin(site, "zeta", source)
+    registry.cache_clear()
+    monkeypatch.setattr("covary._registry.cuda_devices", lambda: gpus)
+    reason, remedy = "needs a CUDA GPU (none was found)", "NVIDIA GPU and its driver"
+    for command in (("list", "clusterer"), ("show", "fast"), ("doctor",)):
+        text = " ".join(covary_command(*command).stdout.split())
+        assert (reason in text) == (remedy in text) == (gpus == 0), command
+    for command in (("list", "clusterer"), ("show", "fast")):
+        found = json.loads(covary_command(*command, "--json").stdout)
+        rows = found if command[0] == "show" else found["clusterer"]
+        fast = next(row for row in rows if row["id"] == "zeta/fast")
+        assert fast["unavailable"] == ("" if gpus else reason)
+        assert (remedy in fast["remedy"]) == (gpus == 0)
+
+
 def test_show_of_a_class_that_does_not_import() -> None:
     result = covary_command("show", "gone")
     assert result.exit_code == 1
@@ -773,9 +800,38 @@ def test_doctor_json() -> None:
     assert all(problem["fix"] for problem in data["problems"])
     assert data["packages"]["torch"] == torch.__version__
     assert data["devices"][0]["device"] == "cpu"
-    assert [row["id"] for row in data["missing"] if row["id"].startswith("acme/")] == [
-        "acme/hungry"
-    ]
+    unavailable = {row["id"]: row for row in data["unavailable"]}
+    assert unavailable["acme/hungry"] == {
+        "id": "acme/hungry",
+        "kind": "clusterer",
+        "why": "needs no_such_module",
+        "fix": "run: pip install no_such_module",
+    }
+    assert "acme/distinct" not in unavailable
+
+
+@pytest.mark.parametrize(
+    ("distribution", "metadata", "major"),
+    [
+        ("cupy-cuda13x", "", "13"),
+        ("faiss-gpu-cu12", "", "12"),
+        ("faiss-gpu", "Requires-Dist: nvidia-cublas-cu12>=12.1\n", "12"),
+        ("cuml-cu13", "Requires-Dist: nvidia-cublas-cu12\n", "13"),
+        ("flash-kmeans", "Requires-Dist: nvidia-cublas-cu12\n", None),
+    ],
+)
+def test_doctor_says_what_cuda_packages_are_built_for(
+    site: Path, distribution: str, metadata: str, major: str | None
+) -> None:
+    info = site / f"{distribution.replace('-', '_')}-1.0.dist-info"
+    info.mkdir()
+    head = f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n"
+    (info / "METADATA").write_text(head + metadata)
+    data = json.loads(covary_command("doctor", "--json").stdout)
+    assert data["cuda"].get(distribution) == major
+    assert data["cuda"]["torch"] == (torch.version.cuda or "").partition(".")[0]
+    if major:
+        assert f"CUDA {major}" in covary_command("doctor").stdout
 
 
 def test_doctor_without_problems(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
 
@@ -18,6 +18,7 @@ from covary import (
     PluginError,
     UnknownNameError,
 )
+from covary._cuda import cuda_devices
 from covary._registry import Problem, registry, user_registry
 from plugin_factory import write_plugin
 
@@ -461,6 +462,87 @@ class TestMissingPackages:
         monkeypatch.setitem(sys.modules, "faiss", None)
         with pytest.raises(MissingPackageError, match=r"run: pip install 'covary\[faiss\]'"):
             covary.create("faiss")
+
+
+class TestGpus:
+    def entry(self, site: Path, devices: tuple[str, ...], requires: tuple[str, ...] = ()):
+        write_plugin(site, "acme", offer("fast", more=f"devices={devices}, requires={requires}"))
+        return registry().find("fast")
+
+    def test_without_a_gpu_the_reason_is_given_and_creating_works(
+        self, site: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("covary._registry.cuda_devices", lambda: 0)
+        entry = self.entry(site, ("cuda",))
+        assert entry.unavailable() == "needs a CUDA GPU (none was found)"
+        assert "NVIDIA GPU" in entry.remedy()
+        assert covary.create("fast").id == "acme/fast"
+
+    def test_with_one_there_is_nothing_to_say(
+        self, site: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("covary._registry.cuda_devices", lambda: 1)
+        entry = self.entry(site, ("cuda",))
+        assert entry.unavailable() == entry.remedy() == ""
+
+    def test_both_a_gpu_and_packages_may_be_missing(
+        self, site: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("covary._registry.cuda_devices", lambda: 0)
+        entry = self.entry(site, ("cuda",), ("no_such_engine",))
+        assert entry.unavailable() == "needs no_such_engine, a CUDA GPU (none was found)"
+        assert entry.remedy().startswith("run: pip install no_such_engine; use it on")
+
+    def test_what_also_runs_elsewhere_asks_no_driver(
+        self, site: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("covary._registry.cuda_devices", lambda: pytest.fail("asked"))
+        assert self.entry(site, ("cpu", "cuda")).unavailable() == ""
+
+
+class Driver:
+    """As much of the CUDA driver's interface as is asked."""
+
+    def __init__(self, devices: int, fails: str = "") -> None:
+        self.devices, self.fails = devices, fails
+
+    def cuInit(self, flags: int) -> int:
+        return 100 if self.fails == "init" else 0
+
+    def cuDeviceGetCount(self, count) -> int:
+        count._obj.value = self.devices
+        return 3 if self.fails == "count" else 0
+
+
+class TestDriver:
+    @pytest.fixture(autouse=True)
+    def _ask_again(self) -> Iterator[None]:
+        cuda_devices.cache_clear()
+        yield
+        cuda_devices.cache_clear()
+
+    @pytest.mark.parametrize(
+        ("driver", "devices"), [(Driver(2), 2), (Driver(2, "init"), 0), (Driver(2, "count"), 0)]
+    )
+    def test_says_how_many_devices(
+        self, monkeypatch: pytest.MonkeyPatch, driver: Driver, devices: int
+    ) -> None:
+        monkeypatch.setattr("ctypes.CDLL", lambda name: driver)
+        assert cuda_devices() == devices
+
+    def test_that_is_not_installed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def absent(name: str) -> None:
+            raise OSError(f"{name}: cannot open shared object file")
+
+        monkeypatch.setattr("ctypes.CDLL", absent)
+        assert cuda_devices() == 0
+
+    def test_agrees_with_torch(self) -> None:
+        import torch
+
+        if not torch.version.cuda:
+            pytest.skip("torch is built without CUDA")
+        assert cuda_devices() == torch.cuda.device_count()
 
 
 class TestTargets:

@@ -108,7 +108,7 @@ dir(covary), covary.__version__, covary.API_VERSION, covary.Component, covary.ho
 covary.Spec, covary.Recipe, covary.Clusterer, covary.InputError
 for entry in covary.components():
     entry.load().Params.model_json_schema()
-    entry.missing()
+    entry.unavailable()
 covary.preset_names()
 covary.read_catalogue()
 assert covary.problems() == (), covary.problems()

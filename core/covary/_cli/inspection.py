@@ -19,8 +19,8 @@ __all__ = ["doctor", "schema"]
 def doctor(as_json: bool) -> None:
     """Check this installation: versions, devices, plugins, checkpoints, settings in force.
 
-    Exits with 1 if there are problems. Packages of optional components that are not installed are
-    listed and are no problem.
+    Exits with 1 if there are problems. Optional components whose packages are not installed, or
+    that need a GPU where there is none, are listed and are no problem.
     """
     from ..doctor import examine, finding
 
@@ -67,8 +67,15 @@ def _print(report: dict[str, Any]) -> None:
     _section("plugins", [_plugin_words(row) for row in inventory.plugins()])
     here = [row for row in report["checkpoints"] if row["path"] and not row["shadowed"]]
     _section("checkpoints on this machine", [(row["name"], row["path"]) for row in here])
-    missing = [(f"{r['id']} ({r['kind']})", f"run: {r['install']}") for r in report["missing"]]
-    _section("components whose packages are not installed", missing)
+    cuda = [
+        (name, f"CUDA {major}" if major else "no CUDA") for name, major in report["cuda"].items()
+    ]
+    _section("CUDA that packages are built for", cuda)
+    unavailable = [
+        (f"{row['id']} ({row['kind']})", f"{row['why']}; {row['fix']}")
+        for row in report["unavailable"]
+    ]
+    _section("components that cannot run here", unavailable)
     _print_problems(report["problems"])
 
 

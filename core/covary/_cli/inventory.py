@@ -43,6 +43,8 @@ def component_data(entry: Registered) -> dict[str, Any]:
         "requires": list(component.requires),
         "missing": list(missing),
         "install": entry.install_command() if missing else "",
+        "unavailable": entry.unavailable(),
+        "remedy": entry.remedy(),
         "incompatible": entry.incompatible(),
     }
 

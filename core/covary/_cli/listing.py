@@ -24,7 +24,7 @@ _SECTIONS = ("components", *KINDS, "presets", "checkpoints", "plugins")
 def list_(what: str | None, as_json: bool) -> None:
     """List what is registered: components and presets, or what is asked for.
 
-    A component whose packages are missing is listed with the command that installs them.
+    A component that cannot run here is listed with the reason and what to do.
     `covary show NAME` tells more about one.
     """
     sections = ("components", "presets") if what is None else (what,)
@@ -81,8 +81,8 @@ def _component_cells(row: dict[str, Any]) -> tuple[str, ...]:
     status = "ready"
     if row["incompatible"]:
         status = f"incompatible: {row['incompatible']}"
-    elif row["missing"]:
-        status = row["install"]
+    elif row["unavailable"]:
+        status = f"{row['unavailable']}; {row['remedy']}"
     if not row["short_name"]:
         status += "; by its full id only"
     return row["id"], row["summary"], ", ".join(row["devices"]), status

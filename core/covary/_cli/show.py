@@ -108,7 +108,8 @@ def _print_component(data: dict[str, Any]) -> None:
         "plugin API": data["api"],
         "repeatable": data.get("determinism", ""),
         "needs": ", ".join(data["requires"]),
-        "install": data["install"],
+        "cannot run here": data["unavailable"],
+        "to do": data["remedy"],
         "name": "" if data["short_name"] else "by its full id only",
     }
     _print_lines(lines)
