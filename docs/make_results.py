@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from covary_bench.report import markdown_table
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "explanation" / "results.md"
@@ -37,7 +39,7 @@ def _rendered(data: dict[str, Any]) -> Iterator[str]:
     yield f"{rows[0]['seeds']} seeds at 64x64, 50 variants each."
     yield ""
     columns = ("colours", "k", "rule", "mIoU", "IoU of the foreground", "found", "mIoU, found only")
-    yield from _table(
+    yield from markdown_table(
         columns,
         (
             (
@@ -76,7 +78,7 @@ def _generator(data: dict[str, Any]) -> Iterator[str]:
     yield from ("", "### Is structure kept, do colours change?", "")
     columns = ("c", "IoU of the person between X_0 and its variants", *_REGIONS)
     rows = [*data["cutoffs"].items(), ("renderer", data["renderer"])]
-    yield from _table(
+    yield from markdown_table(
         columns,
         (
             (
@@ -100,7 +102,7 @@ def _generator(data: dict[str, Any]) -> Iterator[str]:
     columns = ("c", "k", *(f"mIoU, {rule}" for rule in wanted), "found by corner, upper")
     scores = {(row["c"], row["k"], row["rule"]): row for row in data["masks"]}
     settings = sorted({(row["c"], row["k"]) for row in data["masks"]})
-    yield from _table(
+    yield from markdown_table(
         columns,
         (
             (
@@ -154,7 +156,7 @@ def _projection(data: dict[str, Any]) -> Iterator[str]:
 
 def _inverted(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     columns = ("", "mIoU", "IoU of the foreground", "found", "median reconstruction error (MSE)")
-    yield from _table(
+    yield from markdown_table(
         columns,
         (
             (
@@ -174,7 +176,7 @@ def _costs(data: dict[str, Any]) -> Iterator[str]:
     yield from ("## Time and memory", "")
     yield f"On {machine['processor']}, {machine['cores']} cores, torch {machine['torch']}, shared."
     yield ""
-    yield from _table(
+    yield from markdown_table(
         ("what", "median", "quartiles", "runs"),
         (
             (
@@ -187,7 +189,7 @@ def _costs(data: dict[str, Any]) -> Iterator[str]:
         ),
     )
     yield ""
-    yield from _table(
+    yield from markdown_table(
         ("1024x1024, n = 50, LAB, k = 4", "compact tensor", "beyond it, at the peak"),
         (
             (
@@ -207,13 +209,6 @@ def _read(name: str) -> dict[str, Any]:
     path = ROOT / "benchmarks" / "results" / f"{name}.json"
     data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return data
-
-
-def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
-    yield f"| {' | '.join(columns)} |"
-    yield f"|{'---|' * len(columns)}"
-    for row in rows:
-        yield f"| {' | '.join(map(str, row))} |"
 
 
 def _found(row: dict[str, Any]) -> str:

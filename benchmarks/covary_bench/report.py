@@ -6,12 +6,12 @@ import json
 import os
 import platform
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-__all__ = ["RESULTS", "machine", "print_table", "spread", "write_results"]
+__all__ = ["RESULTS", "machine", "markdown_table", "print_table", "spread", "write_results"]
 
 RESULTS = Path(__file__).parents[1] / "results"
 """Where committed results live in a checkout."""
@@ -41,7 +41,10 @@ def machine() -> dict[str, Any]:
 def spread(values: Sequence[float]) -> dict[str, float | int]:
     """Median, quartiles and extremes of repeated measurements."""
     ordered = sorted(values)
-    low, middle, high = statistics.quantiles(ordered, n=4, method="inclusive")
+    # quantiles() wants two values or more.
+    low, middle, high = (
+        statistics.quantiles(ordered, n=4, method="inclusive") if len(ordered) > 1 else ordered * 3
+    )
     return {
         "runs": len(ordered),
         "min": ordered[0],
@@ -61,6 +64,14 @@ def write_results(name: str, data: Mapping[str, Any], folder: Path = RESULTS) ->
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path
+
+
+def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
+    """The lines of a Markdown table; cells are written as they are."""
+    yield f"| {' | '.join(columns)} |"
+    yield f"|{'---|' * len(columns)}"
+    for row in rows:
+        yield f"| {' | '.join(map(str, row))} |"
 
 
 def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
