@@ -10,7 +10,10 @@ import click
 __all__ = ["bench"]
 
 # Modules of click alone: help can name the commands without loading what they measure.
-_COMMANDS = {"sources": "sources_command:sources"}
+_COMMANDS = {
+    "clusterers": "clusterers.commands:clusterers",
+    "sources": "sources_command:sources",
+}
 
 
 class _Benchmarks(click.Group):

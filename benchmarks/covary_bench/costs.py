@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .memory import highest, status_bytes
 from .report import RESULTS, print_table, spread, write_results
 
 if TYPE_CHECKING:
@@ -52,20 +53,20 @@ def clustering_memory(side: int, variants: int, k: int) -> dict[str, float]:
     import covary
 
     _warm_up(k)
-    before = _status("VmRSS")
+    before = status_bytes("VmRSS")
     summary = _pipeline(side, variants, k).summarise(seed=1000)
     clusterer = covary.create("lloyd", k=k)
-    peak, seconds = _highest(lambda: clusterer.fit(summary))
+    peak, seconds = highest(lambda: clusterer.fit(summary))
     return _memory_row(summary.nbytes, summary.pixels * summary.features, peak - before, seconds)
 
 
 def pipeline_memory(side: int, variants: int, k: int) -> dict[str, float]:
     """MiB of a whole run above the process before it; the compact tensor is part of it."""
     _warm_up(k)
-    before = _status("VmRSS")
+    before = status_bytes("VmRSS")
     pipe = _pipeline(side, variants, k)
     plan = pipe.plan()
-    peak, seconds = _highest(lambda: pipe(seed=1000))
+    peak, seconds = highest(lambda: pipe(seed=1000))
     return _memory_row(plan.summary_bytes, side * side * plan.features, peak - before, seconds)
 
 
@@ -137,20 +138,6 @@ def _in_fresh_process(name: str, args: argparse.Namespace) -> dict[str, Any]:
     finished = subprocess.run(command, check=True, capture_output=True, text=True)
     found: dict[str, Any] = json.loads(finished.stdout.splitlines()[-1])
     return found
-
-
-def _highest(work: Callable[[], object]) -> tuple[int, float]:
-    """The highest resident size, bytes, while ``work`` ran, and its seconds."""
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    seconds = _timed(work)
-    return _status("VmHWM"), seconds
-
-
-def _status(key: str) -> int:
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith(f"{key}:"):
-            return int(line.split()[1]) * 1024
-    raise KeyError(key)
 
 
 def _timed(work: Callable[[], object]) -> float:

@@ -42,7 +42,7 @@ from covary_plugins.stylegan2.execution import Execution, Precision
 
 from . import naive
 from .ceilings import Timer, copy_rate, matmul_rate
-from .costs import _highest, _status
+from .memory import highest, status_bytes
 from .quality import score
 from .report import spread
 
@@ -266,8 +266,8 @@ def _peak(case: Case) -> int:
         return int(torch.cuda.max_memory_allocated(case.device)) - before
     if not Path("/proc/self/clear_refs").exists():
         return 0
-    before = _status("VmRSS")
-    return _highest(case.run)[0] - before
+    before = status_bytes("VmRSS")
+    return highest(case.run)[0] - before
 
 
 def steps(case: Case, repeats: int, timer: Timer) -> list[dict[str, Any]]:

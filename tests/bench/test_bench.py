@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from covary_bench import costs, quality
+from covary_bench import memory, quality
 from covary_bench.report import spread, write_results
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
@@ -54,8 +54,8 @@ def test_results_name_the_machine(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_measure_sees_an_allocation() -> None:
-    before = costs._status("VmRSS")
-    peak, _ = costs._highest(lambda: torch.ones(64 * 2**18))
+    before = memory.status_bytes("VmRSS")
+    peak, _ = memory.highest(lambda: torch.ones(64 * 2**18))
     assert 60 * 2**20 < peak - before < 90 * 2**20
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -19,7 +19,7 @@ __all__ = [
     "Track",
 ]
 
-FORMAT = "covary-bench-clusterers"
+FORMAT: Final = "covary-bench-clusterers"
 VERSION = 1
 """Raised when a file of the old version can no longer be read as one of the new."""
 
@@ -57,6 +57,11 @@ class Times(_Part):
     load: float = Field(description="importing the backend's packages and making the component")
     cold: float = Field(description="the first fit of the process, compilation included")
     warm: tuple[float, ...] = Field(description="every later fit, conversions included")
+    cached: float | None = Field(
+        default=None,
+        description="the first fit of the second process, which finds compiled code on disk; None "
+        "where there was one process",
+    )
 
 
 class Memory(_Part):
@@ -100,6 +105,10 @@ class Row(_Part):
     status: Status
     reason: str = Field(default="", description="why not ok; empty for ok")
     fix: str = Field(default="", description="what would help, e.g. the install line")
+    note: str = Field(default="", description="what to know of it, e.g. a stop rule of its own")
+    busy: float | None = Field(
+        default=None, description="cores that other processes kept busy meanwhile, on average"
+    )
     times: Times | None = None
     memory: Memory | None = None
     quality: Quality | None = None

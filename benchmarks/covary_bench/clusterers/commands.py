@@ -1,0 +1,254 @@
+"""``covary bench clusterers`` and ``covary bench compare``; import torch when they run."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from itertools import groupby, product
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from .schema import Results, Row, Setting
+
+__all__ = ["clusterers"]
+
+_SWEEP = {"sizes": (128, 256, 512, 1024), "variants": (5, 10, 25, 50), "ks": (2, 3, 4, 8, 10)}
+_FAILED = ("crashed", "failed", "out of memory", "timeout")
+_NOT_TO_REPEAT = ("as_json", "force", "out", "remark", "resume", "retry")
+
+
+@click.command(short_help="Compare all clusterers in speed, memory and quality.")
+@click.option(
+    "--size",
+    "sizes",
+    multiple=True,
+    type=click.IntRange(min=1),
+    default=(256,),
+    show_default=True,
+    help="Side of the image, pixels; may be repeated.",
+)
+@click.option(
+    "--variants",
+    multiple=True,
+    type=click.IntRange(min=1),
+    default=(50,),
+    show_default=True,
+    help="n, so that D = 3 n; may be repeated.",
+)
+@click.option(
+    "--k",
+    "ks",
+    multiple=True,
+    type=click.IntRange(min=1),
+    default=(3,),
+    show_default=True,
+    help="Clusters; may be repeated.",
+)
+@click.option(
+    "--world",
+    "world_names",
+    multiple=True,
+    type=click.Choice(["avatars", "rooms"]),
+    default=("avatars",),
+    show_default=True,
+    help="Scene; may be repeated.",
+)
+@click.option("--space", default="lab", show_default=True, help="Feature space.")
+@click.option(
+    "--sweep",
+    is_flag=True,
+    help="Also time against N, D and k, one at a time around the first of each.",
+)
+@click.option(
+    "--backend",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    help="A clusterer; may be repeated, all that are discovered if not given.",
+)
+@click.option(
+    "--track",
+    type=click.Choice(["both", "same start", "defaults"]),
+    default="both",
+    show_default=True,
+    help="Same initial centres and stop rule, or each one's own.",
+)
+@click.option(
+    "--repeats",
+    type=click.IntRange(min=1),
+    default=5,
+    show_default=True,
+    help="Warm fits of each process at most.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    help="Processes of each job; backends take turns.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=600.0,
+    show_default=True,
+    help="Seconds for one process.",
+)
+@click.option(
+    "--memory",
+    type=click.IntRange(min=1),
+    metavar="MIB",
+    help="Main memory that a process may take beyond the data.",
+)
+@click.option("--device", default="auto", show_default=True, help="For those that can run there.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Of the scene and of the initial centres.",
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("bench"),
+    show_default=True,
+    help="Folder for the results.",
+)
+@click.option("--resume", is_flag=True, help="Go on with the results in --out.")
+@click.option("--retry", is_flag=True, help="With --resume: try again what failed.")
+@click.option("--force", is_flag=True, help="Replace the results in --out.")
+@click.option("--remark", default="", help="Kept in the results, e.g. that the machine was shared.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON, for programs.")
+def clusterers(
+    sizes: tuple[int, ...],
+    variants: tuple[int, ...],
+    ks: tuple[int, ...],
+    world_names: tuple[str, ...],
+    space: str,
+    sweep: bool,
+    names: tuple[str, ...],
+    track: str,
+    repeats: int,
+    rounds: int,
+    timeout: float,
+    memory: int | None,
+    device: str,
+    seed: int,
+    out: Path,
+    resume: bool,
+    retry: bool,
+    force: bool,
+    remark: str,
+    as_json: bool,
+) -> None:
+    """Compare all discovered clusterers, third parties' included, on rendered scenes.
+
+    Each runs in a process of its own; one that is missing, refuses, crashes or takes too long is a
+    row with the reason. Exits with 1 where a clusterer failed.
+    """
+    from covary.context import resolve_device
+
+    from ..progress import progress
+    from ..report import machine
+    from . import runner
+    from .data import check_settings
+    from .jobs import TRACKS, backends, jobs
+    from .ledger import Ledger
+
+    settings = _settings(sizes, variants, ks, world_names, space, seed, sweep)
+    check_settings(settings)
+    tracks = [name for name in TRACKS if track in (name, "both")]
+    todo = jobs(settings, tracks, backends(names), resolve_device(device))
+    ledger = Ledger(
+        out,
+        machine=machine(),
+        command=_command(click.get_current_context()),
+        remark=remark,
+        resume=resume,
+        force=force,
+    )
+    limit = None if memory is None else memory * 2**20
+    how = runner.Conditions(repeats, rounds, timeout, limit, retry)
+    with progress(len(todo) * rounds) as report:
+        rows = runner.run(todo, ledger, how, report)
+    ledger.close()
+    click.echo(str(ledger.path), err=True)
+    if as_json:
+        click.echo(json.dumps(ledger.results().model_dump(), indent=2))
+    else:
+        _print(ledger.results())
+    if any(row.status in _FAILED for row in rows):
+        click.get_current_context().exit(1)
+
+
+def _settings(
+    sizes: Sequence[int],
+    variants: Sequence[int],
+    ks: Sequence[int],
+    world_names: Sequence[str],
+    space: str,
+    seed: int,
+    with_sweep: bool,
+) -> list[Setting]:
+    """Every combination and, where asked for, the series around the first of each; by data."""
+    from .jobs import sweep
+    from .schema import Setting
+
+    chosen = {
+        Setting(world=world, size=size, variants=n, k=k, space=space, seed=seed): None
+        for world, size, n, k in product(world_names, sizes, variants, ks)
+    }
+    if with_sweep:
+        chosen |= dict.fromkeys(sweep(next(iter(chosen)), **_SWEEP))
+    # Those on the same data next to each other, so that it is rendered once.
+    return sorted(chosen, key=lambda one: (one.world, one.size, one.variants, one.k))
+
+
+def _command(context: click.Context) -> str:
+    """The command that was given, its defaults left out."""
+    parts = ["covary bench clusterers"]
+    for option in context.command.params:
+        value = context.params[str(option.name)]
+        if value == option.get_default(context) or option.name in _NOT_TO_REPEAT:
+            continue
+        flag = option.opts[0]
+        if value is True:
+            parts.append(flag)
+            continue
+        for one in value if isinstance(value, tuple) else (value,):
+            parts += [flag, shlex.quote(str(one))]
+    return " ".join(parts)
+
+
+def _print(results: Results) -> None:
+    """The rows as tables, one for each setting and track."""
+    from ..report import print_table
+
+    for (setting, track), rows in groupby(results.rows, key=lambda row: (row.setting, row.track)):
+        title = (
+            f"{setting.world} {setting.size}x{setting.size}, n = {setting.variants}, "
+            f"k = {setting.k}, {track}"
+        )
+        print_table(title, [_cells(row) for row in rows])
+
+
+def _cells(row: Row) -> dict[str, Any]:
+    times, memory, quality = row.times, row.memory, row.quality
+    return {
+        "clusterer": " ".join(filter(None, (row.id, row.variation))),
+        "warm ms": f"{1e3 * median(times.warm):.1f}" if times else "",
+        "cold ms": f"{1e3 * times.cold:.1f}" if times else "",
+        "extra MB": f"{memory.host / 1e6:.0f}" if memory and memory.host is not None else "",
+        "inertia ratio": f"{quality.inertia_ratio:.5f}"
+        if quality and quality.inertia_ratio
+        else "",
+        "ARI": f"{quality.ari_reference:.3f}" if quality and quality.ari_reference else "",
+        "IoU": f"{quality.iou:.3f}" if quality else "",
+        "status": row.status if row.status == "ok" else f"{row.status}: {row.reason}",
+    }
