@@ -245,12 +245,13 @@ class ClusterMap:
         if flat.numel() != size[0] * size[1] or not flat.numel():
             expected = f"{size[0]}x{size[1]} pixels, at least one"
             raise InputError("labels", expected=expected, got=str(flat.numel()))
-        low, high = int(flat.min()), int(flat.max())
+        low, high = (int(end) for end in flat.aminmax())
         if low < 0 or high >= k:
             raise InputError("labels", expected=f"values in 0..{k - 1}", got=f"{low}..{high}")
-        new_id, order = _canonical_order(flat.long(), k)
+        flat = flat.to(torch.int32)
+        new_id, order = _canonical_order(flat, k)
         return cls(
-            labels=new_id[flat.long()].to(torch.int32).reshape(size),
+            labels=new_id[flat].reshape(size),
             centers=centers[order.to(centers.device)].to(torch.float32),
             inertia=float(inertia),
             iterations=int(iterations),
@@ -337,16 +338,16 @@ class Foreground:
 
 
 def _canonical_order(labels: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """(new id of each old id, old id of each new id): by falling size, ties by first pixel."""
-    counts = torch.bincount(labels, minlength=k)
-    first = torch.full((k,), labels.numel(), dtype=torch.int64, device=labels.device)
-    index = torch.arange(labels.numel(), device=labels.device)
-    first.scatter_reduce_(0, labels, index, reduce="amin")
-    sizes, starts = counts.tolist(), first.tolist()
-    by_size = sorted(range(k), key=lambda old: (-sizes[old], starts[old]))
-    order = torch.tensor(by_size, device=labels.device)
-    new_id = torch.empty_like(order)
-    new_id[order] = torch.arange(k, device=labels.device)
+    """(int32 new id of each old one, old id of each new one): by falling size, then first pixel."""
+    sizes = torch.bincount(labels, minlength=k).tolist()
+
+    def key(old: int) -> tuple[int, int]:
+        tied = sizes[old] > 0 and sizes.count(sizes[old]) > 1
+        return -sizes[old], int((labels == old).to(torch.uint8).argmax()) if tied else 0
+
+    order = torch.tensor(sorted(range(k), key=key), device=labels.device)
+    new_id = torch.empty(k, dtype=torch.int32, device=labels.device)
+    new_id[order] = torch.arange(k, dtype=torch.int32, device=labels.device)
     return new_id, order
 
 

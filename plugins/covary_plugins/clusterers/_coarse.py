@@ -24,20 +24,17 @@ def grid(summary: StyleSummary, stride: int) -> StyleSummary:
     if stride == 1:
         return summary
     height, width = summary.size
-    rows = torch.arange(min(stride // 2, height - 1), height, stride)
-    columns = torch.arange(min(stride // 2, width - 1), width, stride)
-    index = (rows[:, None] * width + columns).reshape(-1)
-    data = summary.data[index.to(summary.device)]
-    return StyleSummary(data, (len(rows), len(columns)))
+    planes = summary.data.T.unflatten(1, summary.size)
+    some = planes[:, min(stride // 2, height - 1) :: stride, min(stride // 2, width - 1) :: stride]
+    size = (some.shape[1], some.shape[2])
+    return StyleSummary(some.contiguous().flatten(1).T, size)
 
 
-def moments(summary: StyleSummary) -> tuple[torch.Tensor, float]:
-    """Mean of each feature, float32 (D,), and the mean of the features' variances."""
-    mean = torch.zeros(summary.features, dtype=torch.float64, device=summary.device)
-    for _, rows in summary.chunks(max_bytes=2**21):
-        mean += rows.sum(dim=0, dtype=torch.float64)
-    mean /= summary.pixels
-    total = 0.0
-    for _, rows in summary.chunks(max_bytes=2**21):
-        total += float((rows.to(torch.float64) - mean).square_().sum())
-    return mean.to(torch.float32), total / (summary.pixels * summary.features)
+def moments(sample: StyleSummary) -> tuple[torch.Tensor, float]:
+    """Mean of each feature, float32 (D,), and the mean of the features' variances.
+
+    Holds ``sample`` in float32: for one of :func:`grid` at its default stride a few megabytes.
+    """
+    planes = sample.data.T.to(torch.float32)
+    mean = planes.mean(dim=1)
+    return mean, float((planes - mean[:, None]).square_().mean())

@@ -71,3 +71,12 @@ class Engine(ABC):
     @abstractmethod
     def nearest(self, centers: torch.Tensor) -> torch.Tensor:
         """Labels int32 (N,) of the nearest of ``centers`` (K, D), relative to the offset."""
+
+    @abstractmethod
+    def inertia(self, labels: torch.Tensor, centers: torch.Tensor) -> float:
+        """Sum of squared distances of all pixels to the centre of their label.
+
+        Args:
+            labels: int32 (N,).
+            centers: (K, D), relative to the offset.
+        """

@@ -1,125 +1,116 @@
-"""Lloyd's algorithm over blocks of pixels."""
+"""Lloyd's algorithm for several runs at once; how the pixels are read is left to the engine."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from abc import ABC, abstractmethod
 
 import torch
 
-from ._pixels import Pixels, one_hot
+from ._engine import Result
 
-__all__ = ["Result", "lloyd", "nearest"]
-
-
-class Result(NamedTuple):
-    """Where Lloyd's algorithm ended; every label is that of the nearest of ``centers``."""
-
-    labels: torch.Tensor
-    """int32 (N,)."""
-    centers: torch.Tensor
-    """float64 (K, D), relative to the offset of the pixels."""
-    iterations: int
-    """Passes over the pixels."""
-    converged: bool
-    """False where the iteration limit stopped it."""
+__all__ = ["Runs", "iterate"]
 
 
-def lloyd(pixels: Pixels, centers: torch.Tensor, *, tol: float, max_iter: int) -> Result:
-    """Alternate assignment and update from ``centers`` until nothing moves.
+class Runs(ABC):
+    """R runs over the same pixels: their labels, and the float64 sums that belong to them.
 
-    Stops when a pass relabels no pixel, or one pass after the centres moved by no more than
+    Args:
+        starts: (R, K, D), relative to the offset of the pixels.
+        pixels: N.
+    """
+
+    def __init__(self, starts: torch.Tensor, pixels: int) -> None:
+        count, k, _ = starts.shape
+        device = starts.device
+        self.k = k
+        self.centers = starts.to(torch.float64, copy=True)
+        self.labels = torch.full((count, pixels), -1, dtype=torch.int32, device=device)
+        self.sums = torch.zeros_like(self.centers)
+        self.counts = torch.zeros((count, k), dtype=torch.float64, device=device)
+
+    @abstractmethod
+    def assign(self, active: list[int]) -> list[int]:
+        """Give every pixel to its nearest centre; how many changed hands in each active run.
+
+        Updates ``labels``, ``sums`` and ``counts`` of these runs.
+        """
+
+    @abstractmethod
+    def row(self, index: int) -> torch.Tensor:
+        """One pixel, float32 (D,), less the offset."""
+
+    @abstractmethod
+    def farthest(self, run: int, means: torch.Tensor) -> int | None:
+        """The pixel farthest from the mean of its cluster, if any is away from it."""
+
+    @abstractmethod
+    def inertia(self, run: int) -> float:
+        """Sum of squared distances of all pixels to the centre of their label."""
+
+    def moved_by_hand(self, run: int, index: int) -> None:  # noqa: B027  (most need not know)
+        """Told when a pixel was given another label than that of its nearest centre."""
+
+    def update(self, active: list[int]) -> list[float]:
+        """Move the centres to the means; their squared shift, summed over clusters."""
+        centers, counts = self.centers[active], self.counts[active][..., None]
+        means = torch.where(counts > 0, self.sums[active] / counts.clamp(min=1), centers)
+        self.centers[active] = means
+        shifts: list[float] = (means - centers).square_().sum(dim=(1, 2)).tolist()
+        return shifts
+
+    def refill(self, run: int) -> bool:
+        """Give every empty cluster the pixel farthest from its centre; whether any was."""
+        refilled = False
+        for cluster in (self.counts[run] == 0).nonzero().squeeze(1).tolist():
+            means = self.sums[run] / self.counts[run].clamp(min=1)[:, None]
+            index = self.farthest(run, means)
+            if index is None:
+                break
+            row, owner = self.row(index), int(self.labels[run, index])
+            self.sums[run, owner] -= row
+            self.counts[run, owner] -= 1
+            self.sums[run, cluster] = row.to(torch.float64)
+            self.counts[run, cluster] = 1
+            self.labels[run, index] = cluster
+            self.moved_by_hand(run, index)
+            refilled = True
+        return refilled
+
+
+def iterate(runs: Runs, *, tol: float, max_iter: int) -> Result:
+    """Alternate assignment and update until no run goes on; the best of them.
+
+    A run stops when a pass relabels no pixel, or one pass after its centres moved by no more than
     ``tol`` (squared, summed over clusters). Only relabelled pixels touch the sums, and an empty
     cluster takes over the pixel farthest from its centre.
 
     Args:
-        pixels: the data.
-        centers: (K, D) to start from, relative to the offset of ``pixels``.
+        runs: where to start from.
         tol: squared distance.
         max_iter: updates of the centres at most.
     """
-    state = _State(pixels, centers)
-    settled = False
+    active = list(range(len(runs.centers)))
+    iterations, settled = [max_iter + 1] * len(active), [False] * len(active)
+    converged = [False] * len(active)
     for iteration in range(1, max_iter + 2):
-        moved = state.assign()
-        refilled = iteration <= max_iter and state.refill()
-        if not refilled and (moved == 0 or settled):
-            return Result(state.labels, state.centers, iteration, True)
-        if iteration <= max_iter:
-            shift = state.update()
-            settled = not refilled and shift <= tol
-    return Result(state.labels, state.centers, iteration, False)
+        moved = runs.assign(active)
+        updating = iteration <= max_iter
+        refilled = {run: updating and _lacks(runs, run) and runs.refill(run) for run in active}
+        for run, some in zip(active, moved, strict=True):
+            if not refilled[run] and (some == 0 or settled[run]):
+                iterations[run], converged[run] = iteration, True
+        active = [run for run in active if not converged[run]]
+        if not active or not updating:
+            break
+        for run, shift in zip(active, runs.update(active), strict=True):
+            settled[run] = not refilled[run] and shift <= tol
+    inertias = [runs.inertia(run) for run in range(len(runs.centers))]
+    best = min(range(len(inertias)), key=inertias.__getitem__)
+    return Result(
+        runs.labels[best], runs.centers[best], inertias[best], iterations[best], converged[best]
+    )
 
 
-def nearest(x: torch.Tensor, centers: torch.Tensor) -> torch.Tensor:
-    """Labels int32 (M,) of the nearest of float32 ``centers`` (K, D) for the rows of ``x``."""
-    # |x|^2 is the same for all centres: the largest x.c - |c|^2/2 is the nearest.
-    half_norms = centers.square().sum(dim=1, keepdim=True) / 2
-    scores = torch.addmm(half_norms, centers, x.T, beta=-1)
-    # Along the contiguous axis argmax is eight times as fast; ties go to the lowest id.
-    return scores.T.contiguous().argmax(dim=1).to(torch.int32)
-
-
-class _State:
-    """Labels, and the float64 sums and counts that belong to them."""
-
-    def __init__(self, pixels: Pixels, centers: torch.Tensor) -> None:
-        self.pixels, self.k = pixels, len(centers)
-        device = pixels.device
-        self.centers = centers.to(device=device, dtype=torch.float64)
-        self.labels = torch.full((pixels.count,), -1, dtype=torch.int32, device=device)
-        self.sums = torch.zeros_like(self.centers)
-        self.counts = torch.zeros(self.k, dtype=torch.float64, device=device)
-
-    def assign(self) -> int:
-        """Give every pixel to its nearest centre; the number of pixels that changed hands."""
-        centers = self.centers.to(torch.float32)
-        moved = 0
-        for where, x in self.pixels.blocks():
-            new, old = nearest(x, centers), self.labels[where]
-            index = (new != old).nonzero().squeeze(1)
-            if len(index) == 0:
-                continue
-            moved += len(index)
-            rows = x if len(index) == len(x) else x[index]
-            sign = one_hot(new[index], self.k) - one_hot(old[index], self.k)
-            # As a product, because index_add_ is not deterministic on CUDA.
-            self.sums += sign @ rows
-            self.counts += sign.sum(dim=1)
-            old.copy_(new)
-        return moved
-
-    def update(self) -> float:
-        """Move the centres to the means; their squared shift, summed over clusters."""
-        filled = self.counts[:, None] > 0
-        means = torch.where(filled, self.sums / self.counts.clamp(min=1)[:, None], self.centers)
-        shift = float((means - self.centers).square().sum())
-        self.centers = means
-        return shift
-
-    def refill(self) -> bool:
-        """Give every empty cluster the pixel farthest from its centre; whether any was."""
-        refilled = False
-        for cluster in (self.counts == 0).nonzero().squeeze(1).tolist():
-            index = self._farthest()
-            if index is None:
-                break
-            row, owner = self.pixels.row(index), int(self.labels[index])
-            self.sums[owner] -= row
-            self.counts[owner] -= 1
-            self.sums[cluster] = row
-            self.counts[cluster] = 1
-            self.labels[index] = cluster
-            refilled = True
-        return refilled
-
-    def _farthest(self) -> int | None:
-        """The pixel farthest from its cluster's mean, if any is away from it."""
-        means = self.sums / self.counts.clamp(min=1)[:, None]
-        best, found = 0.0, None
-        for where, x in self.pixels.blocks():
-            residual = x - means.to(torch.float32)[self.labels[where].long()]
-            distances = residual.square_().sum(dim=1)
-            index = int(distances.argmax())
-            if float(distances[index]) > best:
-                best, found = float(distances[index]), where.start + index
-        return found
+def _lacks(runs: Runs, run: int) -> bool:
+    """Whether any cluster has no pixel."""
+    return bool((runs.counts[run] == 0).any())

@@ -9,10 +9,13 @@ import torch
 
 from covary import ClusterMap, InputError, StyleSummary
 
+from ._coarse import default_stride, grid
+
 __all__ = [
     "Pixels",
     "check_centers",
     "check_distinct",
+    "check_inertia",
     "cluster_map",
     "count_distinct",
     "one_hot",
@@ -91,6 +94,8 @@ def one_hot(labels: torch.Tensor, k: int) -> torch.Tensor:
 
 def count_distinct(summary: StyleSummary, at_most: int) -> int:
     """Number of distinct pixels, counted no further than ``at_most``."""
+    if _projected(grid(summary, default_stride(summary.size))) >= at_most:
+        return at_most
     seen: list[torch.Tensor] = []
     for _, rows in summary.chunks(max_bytes=2**21):
         new = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
@@ -103,6 +108,18 @@ def count_distinct(summary: StyleSummary, at_most: int) -> int:
                 return at_most
             new &= (rows != known).any(dim=1)
     return len(seen)
+
+
+def _projected(summary: StyleSummary) -> int:
+    """At most the number of distinct pixels: how many differ beyond doubt on a random line."""
+    generator = torch.Generator().manual_seed(0)
+    line = torch.rand(summary.features, dtype=torch.float64, generator=generator)
+    line = line.to(summary.device)
+    parts = [rows.to(torch.float64) @ line for _, rows in summary.chunks(max_bytes=2**21)]
+    values = torch.cat(parts).sort().values
+    # Equal pixels may come out a few roundings apart.
+    gaps = values.diff() > 1e-9 * values.abs().max()
+    return 1 + int(gaps.sum())
 
 
 def check_distinct(summary: StyleSummary, k: int) -> None:
@@ -163,10 +180,28 @@ def cluster_map(
     Raises:
         InputError: distances that float32 cannot hold.
     """
-    labels = labels.to(device)
+    from ._engines import choose
+
+    summary, labels = summary.to(device), labels.to(device)
     centers = centers.to(device=device, dtype=torch.float64)
     offset = centers.mean(dim=0).to(torch.float32)
-    inertia = Pixels(summary, device, offset).inertia(labels, (centers - offset).to(torch.float32))
+    engine = choose("auto", summary.device)(summary, offset)
+    return ClusterMap.from_labels(
+        labels,
+        centers,
+        size=summary.size,
+        inertia=check_inertia(engine.inertia(labels.to(torch.int32), centers - offset)),
+        iterations=iterations,
+        converged=converged,
+    )
+
+
+def check_inertia(inertia: float) -> float:
+    """``inertia`` itself.
+
+    Raises:
+        InputError: it is not finite, because float32 cannot hold the distances.
+    """
     if not isfinite(inertia):
         raise InputError(
             "style summary",
@@ -174,11 +209,4 @@ def cluster_map(
             got="larger ones",
             fix="scale the data down first",
         )
-    return ClusterMap.from_labels(
-        labels,
-        centers,
-        size=summary.size,
-        inertia=inertia,
-        iterations=iterations,
-        converged=converged,
-    )
+    return inertia

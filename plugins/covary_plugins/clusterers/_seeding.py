@@ -3,55 +3,72 @@
 from __future__ import annotations
 
 from math import log
+from typing import Protocol
 
 import torch
 
-from ._pixels import Pixels
-
-__all__ = ["kmeans_plus_plus"]
+__all__ = ["Distances", "kmeans_plus_plus"]
 
 
-def kmeans_plus_plus(pixels: Pixels, k: int, generator: torch.Generator) -> torch.Tensor:
-    """Initial centres float32 (K, D), relative to the offset of ``pixels``.
+class Distances(Protocol):
+    """What seeding asks of the pixels."""
+
+    def row(self, index: int) -> torch.Tensor:
+        """One pixel, float32 (D,)."""
+
+    def closer(self, points: torch.Tensor, closest: torch.Tensor, *, keep: bool) -> torch.Tensor:
+        """Sums over pixels of the smaller of ``closest`` and the distance to each point.
+
+        Args:
+            points: float32 (R, T, D).
+            closest: float32 (R, N), squared distances.
+            keep: write the smaller ones back to ``closest``; T is 1 then.
+
+        Returns:
+            float64 (R, T). A distance is exactly zero between equal pixels.
+        """
+
+
+def kmeans_plus_plus(
+    pixels: Distances, closest: torch.Tensor, k: int, generator: torch.Generator
+) -> torch.Tensor:
+    """Initial centres float32 (R, K, D) of R restarts.
 
     Greedy k-means++ (Arthur and Vassilvitskii 2007, with 2 + log k candidates a step as
     scikit-learn does): each next centre is the best of a few pixels drawn with probability
     proportional to their squared distance to the nearest centre so far. Exact over all pixels;
-    two passes over them for every centre but the first.
+    two reads of them for every centre but the first, which all restarts share.
 
     Args:
         pixels: where to draw from.
-        k: number of centres.
+        closest: float32 (R, N) of infinities, overwritten.
+        k: number of centres. Where there are fewer distinct pixels, centres are equal.
         generator: on the CPU.
     """
-    first = int(torch.randint(pixels.count, (1,), generator=generator))
-    centers = pixels.row(first)[None]
-    closest = _distances(pixels, centers)[0]
+    restarts, count = closest.shape
     trials = 2 + int(log(k))
+    drawn = torch.randint(count, (restarts, 1), generator=generator)
+    centers = _rows(pixels, drawn)
+    pixels.closer(centers, closest, keep=True)
     for _ in range(1, k):
-        candidates = _draw(closest, trials, generator)
-        rows = torch.stack([pixels.row(index) for index in candidates])
-        distances = torch.minimum(closest, _distances(pixels, rows))
-        best = int(distances.sum(dim=1, dtype=torch.float64).argmin())
-        centers = torch.cat([centers, rows[best : best + 1]])
-        closest = distances[best]
+        candidates = _rows(pixels, _draw(closest, trials, generator))
+        best = pixels.closer(candidates, closest, keep=False).argmin(dim=1)
+        chosen = candidates[torch.arange(restarts), best][:, None]
+        pixels.closer(chosen, closest, keep=True)
+        centers = torch.cat([centers, chosen], dim=1)
     return centers
 
 
-def _draw(weights: torch.Tensor, count: int, generator: torch.Generator) -> list[int]:
-    """``count`` indices with probability proportional to ``weights``."""
-    sums = weights.to(torch.float64).cumsum(dim=0)
-    where = torch.rand(count, dtype=torch.float64, generator=generator).to(sums.device)
+def _rows(pixels: Distances, index: torch.Tensor) -> torch.Tensor:
+    """The pixels of that index (R, T), float32 (R, T, D)."""
+    rows = torch.stack([pixels.row(one) for one in index.reshape(-1).tolist()])
+    return rows.reshape(*index.shape, -1)
+
+
+def _draw(weights: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
+    """``count`` indices for each row of ``weights``, with probability proportional to them."""
+    sums = weights.to(torch.float64).cumsum(dim=1)
+    where = torch.rand((len(weights), count), dtype=torch.float64, generator=generator)
     # right=True never lands on a weight of zero; the clamp is for rounding at the very end.
-    index = torch.searchsorted(sums, where * sums[-1], right=True)
-    return index.clamp_(max=len(weights) - 1).tolist()
-
-
-def _distances(pixels: Pixels, points: torch.Tensor) -> torch.Tensor:
-    """Squared distances float32 (len(points), N); exactly zero between equal pixels."""
-    out = torch.empty((len(points), pixels.count), device=pixels.device)
-    for where, x in pixels.blocks():
-        # |x|^2 - 2xy + |y|^2, torch's default for many points, is not zero for equal ones.
-        mode = "donot_use_mm_for_euclid_dist"
-        out[:, where] = torch.cdist(x, points, compute_mode=mode).square_().T
-    return out
+    index = torch.searchsorted(sums, where.to(sums.device) * sums[:, -1:], right=True)
+    return index.clamp_(max=weights.shape[1] - 1)

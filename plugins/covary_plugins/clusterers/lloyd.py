@@ -1,8 +1,8 @@
-"""The default clusterer: exact k-means in torch, on the CPU and on CUDA."""
+"""The default clusterer: exact k-means, compiled for the processor or the GPU at hand."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
     from covary import ClusterMap, RunContext, StyleSummary
 
-    from ._lloyd import Result
-    from ._pixels import Pixels
+    from ._engine import Engine, Result
 
 __all__ = ["Lloyd"]
 
@@ -23,15 +22,17 @@ __all__ = ["Lloyd"]
 class Lloyd(Clusterer):
     """Lloyd's k-means over all pixels, with k-means++ and a coarse start (paper Sec. 3.2).
 
-    Reads the summary in blocks and never holds it in float32. Large images are clustered on a
-    subsampled grid first, with several restarts, and then on all pixels until converged: labels,
-    centres and inertia are those of the full data. Every label is that of the nearest centre.
+    Reads the summary as it is stored, tile by tile, and never holds it in float32. Large images are
+    clustered on a subsampled grid first, with several restarts, and then on all pixels until
+    converged: labels, centres and inertia are those of the full data. Every label is that of the
+    nearest centre.
 
     k-means finds a local optimum. A coarse grid can miss something a few pixels wide, which the
     full passes may then not separate either: set ``coarse=1`` where that matters.
 
-    Products are float32 (with whatever precision ``torch.set_float32_matmul_precision`` allows),
-    sums float64.
+    Products are float32, sums float64. The engines give the same result up to rounding: ``numba``
+    (processors; compiled on the very first fit, then kept on disk, on as many threads as torch
+    uses), ``triton`` (CUDA) and ``torch`` (anywhere).
     """
 
     class Params(covary.Params):
@@ -54,6 +55,9 @@ class Lloyd(Clusterer):
             description="Stride of the grid that is clustered first; 1 uses all pixels throughout. "
             "Unset: the smallest stride that leaves at most about 16384 pixels.",
         )
+        engine: Literal["auto", "numba", "torch", "triton"] = Field(
+            "auto", description="What does the arithmetic. auto: the fastest that can run here."
+        )
 
     params: Params
 
@@ -62,40 +66,40 @@ class Lloyd(Clusterer):
 
         ``iterations`` counts passes over all pixels, not those over the coarse grid.
         """
-        from ._coarse import default_stride, grid, moments
-        from ._pixels import Pixels, check_distinct, count_distinct
+        from ._engines import choose
+        from ._pixels import check_distinct
 
         ctx = _context(summary, ctx)
-        sample = grid(summary, default_stride(summary.size))
-        mean, variance = moments(sample)
-        if self.params.coarse is not None:
-            sample = grid(summary, self.params.coarse)
-        if count_distinct(sample, self.params.k) < self.params.k:
-            check_distinct(summary, self.params.k)
-            sample = summary
-        result = self._best_start(Pixels(sample, ctx.device, mean), variance, ctx)
-        if sample is not summary:
-            result = self._run(Pixels(summary, ctx.device, mean), result.centers, variance)
-        return _cluster_map(summary, result, mean, ctx)
+        summary, params = summary.to(ctx.device), self.params
+        engine = choose(params.engine, ctx.device)
+        sample, offset, variance = self._sample(summary)
+        coarse = engine(sample, offset)
+        starts = coarse.seeds(params.k, params.n_init, ctx.generator())
+        if not _distinct(starts):
+            # The grid has fewer colours than there are clusters; the whole may have enough.
+            check_distinct(summary, params.k)
+            coarse = engine(summary, offset)
+            starts = coarse.seeds(params.k, params.n_init, ctx.generator())
+        return self._refined(coarse, summary, starts, variance)
 
     def fit_from(
         self, summary: StyleSummary, centers: torch.Tensor, ctx: RunContext | None = None
     ) -> ClusterMap:
-        """As :meth:`fit`, on all pixels from ``centers`` (K, D), without a coarse start.
+        """As :meth:`fit`, from ``centers`` (K, D): first on the coarse grid, then on all pixels.
 
         Raises:
             InputError: centres of another shape or not finite, or as for ``fit``.
         """
-        from ._coarse import default_stride, grid, moments
-        from ._pixels import Pixels, check_centers, check_distinct
+        from ._engines import choose
+        from ._pixels import check_centers, check_distinct
 
         ctx = _context(summary, ctx)
-        centers = check_centers(centers, summary.features, self.params.k)
+        summary = summary.to(ctx.device)
+        centers = check_centers(centers, summary.features, self.params.k).to(ctx.device)
         check_distinct(summary, self.params.k)
-        mean, variance = moments(grid(summary, default_stride(summary.size)))
-        pixels = Pixels(summary, ctx.device, mean)
-        result = self._run(pixels, centers.to(ctx.device) - pixels.offset, variance)
-        return _cluster_map(summary, result, pixels.offset, ctx)
+        sample, offset, variance = self._sample(summary)
+        coarse = choose(self.params.engine, ctx.device)(sample, offset)
+        return self._refined(coarse, summary, (centers - offset)[None], variance)
 
     def predict(
         self, summary: StyleSummary, centers: torch.Tensor, ctx: RunContext | None = None
@@ -105,19 +109,17 @@ class Lloyd(Clusterer):
         Raises:
             InputError: centres of another shape or not finite.
         """
-        import torch
-
-        from ._lloyd import nearest
-        from ._pixels import Pixels, check_centers
+        from ._engines import choose
+        from ._pixels import check_centers
 
         device = _context(summary, ctx).device
         centers = check_centers(centers, summary.features).to(device)
-        pixels = Pixels(summary, device, centers.mean(dim=0))
-        labels = [nearest(x, centers - pixels.offset) for _, x in pixels.blocks()]
-        return torch.cat(labels).reshape(summary.size)
+        offset = centers.mean(dim=0)
+        engine = choose(self.params.engine, device)(summary.to(device), offset)
+        return engine.nearest(centers - offset).reshape(summary.size)
 
     def memory(self, size: tuple[int, int], features: int) -> int:
-        """Peak bytes beyond the summary: blocks, the coarse grid, and four maps of labels."""
+        """Peak bytes beyond the summary: the coarse grid, blocks in flight, and maps of labels."""
         from ._coarse import default_stride
         from ._pixels import working_bytes
 
@@ -125,27 +127,31 @@ class Lloyd(Clusterer):
         stride = self.params.coarse or default_stride(size)
         sampled = -(-size[0] // stride) * -(-size[1] // stride)
         copied = 0 if stride == 1 else 4 * sampled * features
-        # Seeding keeps a few distances a pixel of the grid, as float32 and float64.
-        return working_bytes(sampled, features) + copied + 48 * sampled + 36 * pixels
+        # Every restart keeps a label and a distance for each pixel of the grid.
+        seeding = (32 + 12 * self.params.n_init) * sampled
+        return working_bytes(sampled, features) + copied + seeding + 36 * pixels
 
-    def _best_start(self, pixels: Pixels, variance: float, ctx: RunContext) -> Result:
-        """The best of ``n_init`` runs from k-means++ centres."""
-        import torch
+    def _sample(self, summary: StyleSummary) -> tuple[StyleSummary, torch.Tensor, float]:
+        """The coarse grid, the mean of the features, and the mean of their variances."""
+        from ._coarse import default_stride, grid, moments
 
-        from ._seeding import kmeans_plus_plus
+        stride = default_stride(summary.size)
+        sample = grid(summary, stride)
+        mean, variance = moments(sample)
+        if self.params.coarse not in (None, stride):
+            sample = grid(summary, self.params.coarse)
+        return sample, mean, variance
 
-        generator = ctx.generator()
-        runs = (
-            self._run(pixels, kmeans_plus_plus(pixels, self.params.k, generator), variance)
-            for _ in range(self.params.n_init)
-        )
-        return min(runs, key=lambda run: pixels.inertia(run.labels, run.centers.to(torch.float32)))
-
-    def _run(self, pixels: Pixels, centers: torch.Tensor, variance: float) -> Result:
-        from ._lloyd import lloyd
-
-        tol = self.params.tol * variance
-        return lloyd(pixels, centers, tol=tol, max_iter=self.params.max_iter)
+    def _refined(
+        self, coarse: Engine, summary: StyleSummary, starts: torch.Tensor, variance: float
+    ) -> ClusterMap:
+        """The best of ``starts`` on the coarse grid, converged there and then on all pixels."""
+        tol, max_iter = self.params.tol * variance, self.params.max_iter
+        result = coarse.lloyd(starts, tol=tol, max_iter=max_iter)
+        if coarse.summary is not summary:
+            whole = type(coarse)(summary, coarse.offset)
+            result = whole.lloyd(result.centers[None], tol=tol, max_iter=max_iter)
+        return _cluster_map(summary, result, coarse.offset)
 
 
 def _context(summary: StyleSummary, ctx: RunContext | None) -> RunContext:
@@ -154,16 +160,21 @@ def _context(summary: StyleSummary, ctx: RunContext | None) -> RunContext:
     return ctx or RunContext(device=summary.device)
 
 
-def _cluster_map(
-    summary: StyleSummary, result: Result, offset: torch.Tensor, ctx: RunContext
-) -> ClusterMap:
-    from ._pixels import cluster_map
+def _distinct(starts: torch.Tensor) -> bool:
+    """Whether the centres (R, K, D) of each start differ from each other."""
+    return all(len(start.unique(dim=0)) == len(start) for start in starts)
 
-    return cluster_map(
-        summary,
+
+def _cluster_map(summary: StyleSummary, result: Result, offset: torch.Tensor) -> ClusterMap:
+    from covary import ClusterMap
+
+    from ._pixels import check_inertia
+
+    return ClusterMap.from_labels(
         result.labels,
-        result.centers + offset.to(ctx.device),
-        device=ctx.device,
+        result.centers + offset,
+        size=summary.size,
+        inertia=check_inertia(result.inertia),
         iterations=result.iterations,
         converged=result.converged,
     )

@@ -1,0 +1,54 @@
+"""Which engine does the arithmetic of `lloyd`."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+
+from covary import InputError
+
+from ._engine import Engine
+
+__all__ = ["EngineName", "choose"]
+
+EngineName = Literal["auto", "numba", "torch", "triton"]
+
+
+def choose(name: EngineName, device: torch.device) -> type[Engine]:
+    """The engine of that name, or the fastest that can run on ``device``.
+
+    Raises:
+        InputError: the engine cannot run there.
+    """
+    able = [one for one in get_args(EngineName)[1:] if _can_run(one, device)]
+    preferred = [one for one in ("triton", "numba", "torch") if one in able]
+    if name not in ("auto", *able):
+        raise InputError(
+            f"engine {name!r} of lloyd on {device}",
+            expected=f"one of {', '.join(['auto', *able])}",
+            got=repr(name),
+            fix={
+                "numba": "run on the CPU, with numba installed: pip install numba",
+                "triton": "run on CUDA, with triton installed: pip install triton",
+            }.get(name, ""),
+        )
+    return _load(preferred[0] if name == "auto" else name)
+
+
+def _can_run(name: str, device: torch.device) -> bool:
+    if name == "numba":
+        from . import _numba_engine
+
+        return device.type == "cpu" and _numba_engine.available()
+    return name == "torch"
+
+
+def _load(name: str) -> type[Engine]:
+    if name == "numba":
+        from ._numba_engine import NumbaEngine
+
+        return NumbaEngine
+    from ._torch_engine import TorchEngine
+
+    return TorchEngine

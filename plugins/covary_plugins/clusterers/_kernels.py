@@ -1,0 +1,368 @@
+"""Compiled passes over the pixels: one read assigns, bounds and accumulates.
+
+Everything works on a tile of pixels, converted to float32 planes that stay in a core's second-level
+cache: however a summary is stored, the arithmetic after :func:`_load` is the same and runs along
+the pixels, sixteen at a time on a wide machine.
+
+The functions release the GIL and start no threads; the caller gives each of its threads a chunk.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+__all__ = ["TILE", "assign", "closer", "farthest", "nearest", "residual"]
+
+TILE = 256
+"""Pixels a tile: with 150 features 150 KB in float32."""
+
+# A tile's planes lie this much farther apart than its pixels need: at a power of two they would
+# share a few sets of the first-level cache.
+_PAD = 16
+# Where fewer pixels of a tile than this change hands, they are moved one by one.
+_FEW = 16
+
+# Sums may be reordered, which vectorising them takes; infinities keep their meaning.
+_MATH = {"arcp", "contract", "nsz", "reassoc"}
+_jit = njit(nogil=True, cache=True, fastmath=_MATH)
+
+
+@intrinsic
+def _widen(typing_context: Any, value: Any) -> Any:
+    """A stored value as float32; int16 holds the bits of a float16, which numba does not know."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        (given,) = arguments
+        if value == types.int16:
+            return builder.fpext(builder.bitcast(given, ir.HalfType()), ir.FloatType())
+        if value == types.uint8:
+            return builder.uitofp(given, ir.FloatType())
+        return given
+
+    return types.float32(value), generate
+
+
+@_jit
+def _load(data, planar, start, count, offset, tile):
+    """``count`` pixels from ``start`` on, less the offset, into the planes of ``tile``."""
+    features = len(offset)
+    if planar:
+        for d in range(features):
+            # Slices, because an index that could be negative is not vectorised.
+            source, target, less = data[d, start : start + count], tile[d], offset[d]
+            for p in range(count):
+                target[p] = _widen(source[p]) - less
+        return
+    block = 16  # float32 values a cache line
+    for first in range(0, count, block):
+        some = min(block, count - first)
+        source = data[start + first : start + first + some]
+        for d in range(features):
+            target, less = tile[d, first : first + some], offset[d]
+            for p in range(some):
+                target[p] = _widen(source[p, d]) - less
+
+
+@_jit
+def _squares(tile, out):
+    """|x|^2 of each pixel."""
+    features, count = len(tile), len(out)
+    out[:] = 0
+    for d in range(0, features - 3, 4):
+        a, b, c, e = tile[d], tile[d + 1], tile[d + 2], tile[d + 3]
+        for p in range(count):
+            out[p] += a[p] * a[p] + b[p] * b[p] + c[p] * c[p] + e[p] * e[p]
+    for d in range(features - features % 4, features):
+        a = tile[d]
+        for p in range(count):
+            out[p] += a[p] * a[p]
+
+
+@_jit
+def _score(tile, count, centers, half_norms, out):
+    """x.c - |c|^2/2 for each centre and pixel: the largest belongs to the nearest centre."""
+    features = len(tile)
+    for j in range(len(centers)):
+        out[j, :count] = -half_norms[j]
+    # Four planes at a time, so that scores are read and written a quarter as often.
+    for d in range(0, features - 3, 4):
+        a, b, c, e = tile[d], tile[d + 1], tile[d + 2], tile[d + 3]
+        for j in range(len(centers)):
+            score = out[j]
+            wa, wb, wc, we = centers[j, d], centers[j, d + 1], centers[j, d + 2], centers[j, d + 3]
+            for p in range(count):
+                score[p] += wa * a[p] + wb * b[p] + wc * c[p] + we * e[p]
+    for d in range(features - features % 4, features):
+        a = tile[d]
+        for j in range(len(centers)):
+            score, wa = out[j], centers[j, d]
+            for p in range(count):
+                score[p] += wa * a[p]
+
+
+@_jit
+def _pick(scores, labels, best, second):
+    """The label of each pixel's best score, that score and the next; ties go to the lowest."""
+    labels[:] = 0
+    best[:] = scores[0, : len(labels)]
+    second[:] = -np.inf
+    for j in range(1, len(scores)):
+        score = scores[j]
+        for p in range(len(labels)):
+            second[p] = max(second[p], min(score[p], best[p]))
+            labels[p] = j if score[p] > best[p] else labels[p]
+            best[p] = max(score[p], best[p])
+
+
+@_jit
+def _margin(squares, best, second, largest_norm):
+    """How far all centres together may move before any of these pixels can change hands.
+
+    The distance to the second nearest centre less that to the nearest (Hamerly 2010), from scores:
+    l - u = (l^2 - u^2) / (l + u). Rounding is granted what it can take, so that a label that is
+    kept is one that the arithmetic would give again.
+    """
+    least = np.float32(np.inf)
+    for p in range(len(squares)):
+        near = np.sqrt(max(squares[p] - 2 * best[p], np.float32(0)))
+        far = np.sqrt(max(squares[p] - 2 * second[p], np.float32(0)))
+        size = squares[p] + largest_norm
+        gap = 2 * (best[p] - second[p]) - np.float32(1e-5) * size
+        least = min(
+            least, gap / (near + far + np.float32(4e-3) * np.sqrt(size) + np.float32(1e-30))
+        )
+    return least
+
+
+@_jit
+def _accumulate(tile, new, old, mask, sums, counts):
+    """Add each pixel to the sums of its new label and take it from those of its old, if any."""
+    features, count = len(tile), len(new)
+    for j in range(len(counts)):
+        touched = np.float32(0)
+        net = np.float32(0)
+        for p in range(count):
+            mask[p] = np.float32(new[p] == j) - np.float32(old[p] == j)
+            touched += abs(mask[p])
+            net += mask[p]
+        if touched == 0:
+            continue
+        counts[j] += net
+        for d in range(0, features - 3, 4):
+            a, b, c, e = tile[d], tile[d + 1], tile[d + 2], tile[d + 3]
+            sa, sb, sc, se = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+            for p in range(count):
+                sa += mask[p] * a[p]
+                sb += mask[p] * b[p]
+                sc += mask[p] * c[p]
+                se += mask[p] * e[p]
+            sums[j, d] += sa
+            sums[j, d + 1] += sb
+            sums[j, d + 2] += sc
+            sums[j, d + 3] += se
+        for d in range(features - features % 4, features):
+            a, sa = tile[d], np.float32(0)
+            for p in range(count):
+                sa += mask[p] * a[p]
+            sums[j, d] += sa
+
+
+@_jit
+def _move(tile, new, old, sums, counts):
+    """As :func:`_accumulate`, pixel by pixel."""
+    for p in range(len(new)):
+        if new[p] != old[p]:
+            counts[new[p]] += 1
+            counts[old[p]] -= 1
+            for d in range(len(tile)):
+                sums[new[p], d] += tile[d, p]
+                sums[old[p], d] -= tile[d, p]
+
+
+@_jit
+def assign(
+    data, planar, start, stop, offset, centers, half_norms, largest_norms, runs, drift, expiry,
+    labels, sums, counts, moved,
+):  # fmt: skip
+    """One pass over pixels start..stop-1 for several runs; tiles that no run needs are not read.
+
+    Args:
+        data: uint8, int16 (the bits of float16) or float32, (D, N) if ``planar``, else (N, D).
+        planar: which of the two.
+        start, stop: a multiple of ``TILE``, and another or N.
+        offset: float32 (D,), subtracted from the pixels.
+        centers: float32 (R, K, D), relative to the offset.
+        half_norms: float32 (R, K), |c|^2/2.
+        largest_norms: float32 (R,), the largest |c|^2.
+        runs: int64, which of the R runs take part.
+        drift: float64 (R,), how far centres have moved in all.
+        expiry: float64 (R, tiles), the drift at which a tile's labels may change; updated.
+        labels: int32 (R, N), -1 before the first pass; updated.
+        sums: float64 (R, K, D), to which what changes is added.
+        counts: float64 (R, K), the same.
+        moved: int64 (R,), pixels that changed hands are added.
+
+    Returns:
+        The sum of |x|^2 over the pixels that were read.
+    """
+    features, clusters = len(offset), centers.shape[1]
+    width = TILE + _PAD
+    tile = np.empty((features, width), np.float32)
+    scores, found = np.empty((clusters, width), np.float32), np.empty(TILE, np.int32)
+    scratch = np.empty((4, TILE), np.float32)
+    total = 0.0
+    for first in range(start, stop, TILE):
+        index, count = first // TILE, min(TILE, stop - first)
+        needed = False
+        for r in runs:
+            needed |= expiry[r, index] <= drift[r]
+        if not needed:
+            continue
+        squares, new = scratch[0, :count], found[:count]
+        best, second, mask = scratch[1, :count], scratch[2, :count], scratch[3, :count]
+        _load(data, planar, first, count, offset, tile)
+        _squares(tile, squares)
+        for p in range(count):
+            total += squares[p]
+        for r in runs:
+            if expiry[r, index] > drift[r]:
+                continue
+            _score(tile, count, centers[r], half_norms[r], scores)
+            _pick(scores, new, best, second)
+            expiry[r, index] = drift[r] + _margin(squares, best, second, largest_norms[r])
+            old = labels[r, first : first + count]
+            changed = 0
+            for p in range(count):
+                changed += new[p] != old[p]
+            if changed == 0:
+                continue
+            moved[r] += changed
+            if changed < _FEW and old[0] >= 0:
+                _move(tile, new, old, sums[r], counts[r])
+            else:
+                _accumulate(tile, new, old, mask, sums[r], counts[r])
+            old[:] = new
+    return total
+
+
+@_jit
+def nearest(data, planar, start, stop, offset, centers, half_norms, labels):
+    """Write the labels int32 (N,) of pixels start..stop-1; arguments as in :func:`assign`."""
+    width = TILE + _PAD
+    tile = np.empty((len(offset), width), np.float32)
+    scores, scratch = np.empty((len(centers), width), np.float32), np.empty((2, TILE), np.float32)
+    for first in range(start, stop, TILE):
+        count = min(TILE, stop - first)
+        _load(data, planar, first, count, offset, tile)
+        _score(tile, count, centers, half_norms, scores)
+        out = labels[first : first + count]
+        _pick(scores, out, scratch[0, :count], scratch[1, :count])
+
+
+@_jit
+def _from_point(tile, point, out):
+    """Squared distance of each pixel to one point, exactly zero where they are equal."""
+    features, count = len(tile), len(out)
+    out[:] = 0
+    for d in range(0, features - 3, 4):
+        a, b, c, e = tile[d], tile[d + 1], tile[d + 2], tile[d + 3]
+        pa, pb, pc, pe = point[d], point[d + 1], point[d + 2], point[d + 3]
+        for p in range(count):
+            da, db, dc, de = a[p] - pa, b[p] - pb, c[p] - pc, e[p] - pe
+            out[p] += da * da + db * db + dc * dc + de * de
+    for d in range(features - features % 4, features):
+        a, pa = tile[d], point[d]
+        for p in range(count):
+            out[p] += (a[p] - pa) * (a[p] - pa)
+
+
+@_jit
+def _from_own(tile, centers, labels, scratch, out):
+    """Squared distance of each pixel to the centre of its label; a tile has few labels."""
+    for j in range(len(centers)):
+        present = False
+        for p in range(len(labels)):
+            present |= labels[p] == j
+        if not present:
+            continue
+        _from_point(tile, centers[j], scratch)
+        for p in range(len(labels)):
+            out[p] = scratch[p] if labels[p] == j else out[p]
+
+
+@_jit
+def residual(data, planar, start, stop, offset, centers, labels):
+    """Sum of squared distances of pixels start..stop-1 to the centre of their label.
+
+    Arguments as in :func:`assign`, but for one run: ``centers`` (K, D), ``labels`` (N,).
+    """
+    tile, scratch = (
+        np.empty((len(offset), TILE + _PAD), np.float32),
+        np.empty((2, TILE), np.float32),
+    )
+    total = 0.0
+    for first in range(start, stop, TILE):
+        count = min(TILE, stop - first)
+        own, distances = labels[first : first + count], scratch[0, :count]
+        _load(data, planar, first, count, offset, tile)
+        _from_own(tile, centers, own, scratch[1, :count], distances)
+        for p in range(count):
+            total += distances[p]
+    return total
+
+
+@_jit
+def farthest(data, planar, start, stop, offset, centers, labels):
+    """(squared distance, index) of the pixel farthest from the centre of its label, the first.
+
+    Arguments as in :func:`residual`.
+    """
+    tile, scratch = (
+        np.empty((len(offset), TILE + _PAD), np.float32),
+        np.empty((2, TILE), np.float32),
+    )
+    best, index = np.float32(-1), start
+    for first in range(start, stop, TILE):
+        count = min(TILE, stop - first)
+        own, distances = labels[first : first + count], scratch[0, :count]
+        _load(data, planar, first, count, offset, tile)
+        _from_own(tile, centers, own, scratch[1, :count], distances)
+        for p in range(count):
+            if distances[p] > best:
+                best, index = distances[p], first + p
+    return best, index
+
+
+@_jit
+def closer(data, planar, start, stop, offset, points, closest, keep, potentials):
+    """Squared distances to candidates where they are closer than what is there already.
+
+    Arguments as in :func:`assign`, and:
+
+    Args:
+        points: float32 (R, T, D), T candidates a restart.
+        closest: float32 (R, N), squared distance to the nearest centre so far.
+        keep: whether to write the smaller of the two back to ``closest``; T must be 1.
+        potentials: float64 (R, T), to which the sums over pixels are added.
+    """
+    tile, scratch = np.empty((len(offset), TILE + _PAD), np.float32), np.empty(TILE, np.float32)
+    for first in range(start, stop, TILE):
+        count = min(TILE, stop - first)
+        distances = scratch[:count]
+        _load(data, planar, first, count, offset, tile)
+        for r in range(points.shape[0]):
+            known = closest[r, first : first + count]
+            for t in range(points.shape[1]):
+                _from_point(tile, points[r, t], distances)
+                total = 0.0
+                for p in range(count):
+                    distances[p] = min(distances[p], known[p])
+                    total += distances[p]
+                potentials[r, t] += total
+                if keep:
+                    known[:] = distances

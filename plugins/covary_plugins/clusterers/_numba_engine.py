@@ -1,0 +1,195 @@
+"""The engine for processors: compiled passes, on as many threads as torch uses.
+
+Numba's own parallel loops are not used: its thread pools end the process when two Python threads
+meet in them, and do not survive a fork. Kernels that release the GIL need neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import torch
+
+from covary import StyleSummary
+
+from ._engine import Engine, Result
+from ._lloyd import Runs, iterate
+from ._seeding import kmeans_plus_plus
+
+__all__ = ["NumbaEngine", "available"]
+
+# Enough chunks to keep many cores busy. What a chunk is depends on nothing but N, and sums are
+# added up chunk by chunk, so that results do not depend on the number of threads.
+_CHUNK = 2**15
+# Below this share of all squared norms, an inertia that is a difference of sums has lost digits.
+_CANCELLED = 1e-2
+
+
+@cache
+def available() -> bool:
+    """Whether numba is here and this processor widens float16, as all since 2013 do."""
+    if find_spec("numba") is None:
+        return False
+    import platform
+
+    from llvmlite.binding import get_host_cpu_features
+
+    x86 = platform.machine().lower() in ("x86_64", "amd64")
+    return not x86 or bool(get_host_cpu_features().get("f16c"))
+
+
+class NumbaEngine(Engine):
+    """One fused, compiled pass over the pixels an iteration; the summary on the CPU."""
+
+    def __init__(self, summary: StyleSummary, offset: torch.Tensor) -> None:
+        super().__init__(summary, offset)
+        self.count, self.features = summary.pixels, summary.features
+        data = summary.data
+        # numba knows no float16: its bits travel as int16.
+        stored = (data.view(torch.int16) if data.dtype == torch.float16 else data).numpy()
+        self.planar = stored.strides[0] <= stored.strides[1]
+        self._where = (stored.T if self.planar else stored, self.planar)
+        self._less = self.offset.numpy()
+
+    def seeds(self, k: int, restarts: int, generator: torch.Generator) -> torch.Tensor:
+        """See :meth:`Engine.seeds`."""
+        closest = torch.full((restarts, self.count), torch.inf)
+        return kmeans_plus_plus(self, closest, k, generator).to(torch.float64)
+
+    def lloyd(self, starts: torch.Tensor, *, tol: float, max_iter: int) -> Result:
+        """See :meth:`Engine.lloyd`."""
+        return iterate(_NumbaRuns(starts, self), tol=tol, max_iter=max_iter)
+
+    def nearest(self, centers: torch.Tensor) -> torch.Tensor:
+        """See :meth:`Engine.nearest`."""
+        from . import _kernels
+
+        own, half_norms = weights(centers)
+        labels = np.empty(self.count, np.int32)
+        self.each(lambda _, at: _kernels.nearest(*at, own, half_norms, labels))
+        return torch.from_numpy(labels)
+
+    def inertia(self, labels: torch.Tensor, centers: torch.Tensor) -> float:
+        """See :meth:`Engine.inertia`."""
+        from . import _kernels
+
+        ids = labels.to(torch.int32).contiguous().numpy()
+        own = centers.to(torch.float32).contiguous().numpy()
+        return float(sum(self.each(lambda _, at: _kernels.residual(*at, own, ids))))
+
+    def row(self, index: int) -> torch.Tensor:
+        """One pixel, float32 (D,)."""
+        return self.summary.rows(index, index + 1)[0] - self.offset
+
+    def closer(self, points: torch.Tensor, closest: torch.Tensor, *, keep: bool) -> torch.Tensor:
+        """See :class:`._seeding.Distances`."""
+        from . import _kernels
+
+        candidates, known = points.contiguous().numpy(), closest.numpy()
+        sums = np.zeros((self.chunks, *candidates.shape[:2]))
+        self.each(lambda i, at: _kernels.closer(*at, candidates, known, keep, sums[i]))
+        return torch.from_numpy(sums.sum(axis=0))
+
+    @property
+    def chunks(self) -> int:
+        """How many chunks the pixels make."""
+        return -(-self.count // _CHUNK)
+
+    def each(self, work: Callable[[int, tuple[Any, ...]], Any]) -> list[Any]:
+        """``work(i, where)`` for each chunk i, on torch's threads; what they return, in order.
+
+        ``where`` are the first arguments of every kernel: data, layout, first and last pixel,
+        offset.
+        """
+
+        def one(i: int) -> Any:
+            stop = min((i + 1) * _CHUNK, self.count)
+            return work(i, (*self._where, i * _CHUNK, stop, self._less))
+
+        threads = min(torch.get_num_threads(), self.chunks)
+        if threads == 1:
+            return [one(i) for i in range(self.chunks)]
+        with ThreadPoolExecutor(threads) as pool:
+            return list(pool.map(one, range(self.chunks)))
+
+
+class _NumbaRuns(Runs):
+    def __init__(self, starts: torch.Tensor, engine: NumbaEngine) -> None:
+        from ._kernels import TILE
+
+        super().__init__(starts, engine.count)
+        self.engine, self.tile = engine, TILE
+        self.drift = np.zeros(len(starts))
+        self.expiry = np.full((len(starts), -(-engine.count // TILE)), -np.inf)
+        self.assigned = self.centers.clone()
+        self.squares = 0.0
+        self._sums = np.empty((engine.chunks, *self.centers.shape))
+
+    def assign(self, active: list[int]) -> list[int]:
+        from . import _kernels
+
+        self._drift()
+        own, half_norms = weights(self.centers)
+        largest = 2 * half_norms.max(axis=1)
+        runs, labels = np.array(active), self.labels.numpy()
+        sums = self._sums
+        sums[:] = 0
+        counts = np.zeros((len(sums), len(own), self.k))
+        moved = np.zeros((len(sums), len(own)), np.int64)
+        squares = self.engine.each(
+            lambda i, at: _kernels.assign(
+                *at, own, half_norms, largest, runs, self.drift, self.expiry,
+                labels, sums[i], counts[i], moved[i],
+            )
+        )  # fmt: skip
+        self.squares = self.squares or sum(squares)
+        self.sums += torch.from_numpy(sums.sum(axis=0))
+        self.counts += torch.from_numpy(counts.sum(axis=0))
+        found: list[int] = moved.sum(axis=0)[active].tolist()
+        return found
+
+    def _drift(self) -> None:
+        """How far centres have moved since the last pass: what bounds on labels lose by it.
+
+        A pixel's own centre may come no farther away than it moved, and any other no closer.
+        """
+        shifts = (self.centers - self.assigned).norm(dim=2)
+        largest = shifts.topk(min(2, self.k), dim=1).values.sum(dim=1)
+        self.drift += largest.numpy()
+        self.assigned.copy_(self.centers)
+
+    def row(self, index: int) -> torch.Tensor:
+        return self.engine.row(index)
+
+    def moved_by_hand(self, run: int, index: int) -> None:
+        self.expiry[run, index // self.tile] = -np.inf
+
+    def farthest(self, run: int, means: torch.Tensor) -> int | None:
+        from . import _kernels
+
+        own, labels = means.to(torch.float32).numpy(), self.labels[run].numpy()
+        found = self.engine.each(lambda _, at: _kernels.farthest(*at, own, labels))
+        distance, index = max(found, key=lambda pair: (pair[0], -pair[1]))
+        return int(index) if distance > 0 else None
+
+    def inertia(self, run: int) -> float:
+        # |x - c|^2 over the pixels of a cluster needs only their count, sum and squares.
+        centers = self.centers[run]
+        cross = float((centers * self.sums[run]).sum())
+        own = float((self.counts[run] * centers.square().sum(dim=1)).sum())
+        total = self.squares - 2 * cross + own
+        if total > _CANCELLED * self.squares:
+            return total
+        return self.engine.inertia(self.labels[run], centers)
+
+
+def weights(centers: torch.Tensor) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Centres (..., K, D) in float32, and half their squared norms float32 (..., K)."""
+    own = centers.to(torch.float32).contiguous().numpy()
+    half_norms = np.square(own, dtype=np.float64).sum(axis=-1) / 2
+    return own, half_norms.astype(np.float32)
