@@ -8,7 +8,17 @@ from hypothesis import strategies as st
 
 from covary import StyleSummary
 
-__all__ = ["SEEDS", "Spy", "blobs", "canonical", "distances", "numpy_lloyd", "overlapping"]
+__all__ = [
+    "SEEDS",
+    "Spy",
+    "as_they_are",
+    "blobs",
+    "canonical",
+    "correlated",
+    "distances",
+    "numpy_lloyd",
+    "overlapping",
+]
 
 SEEDS = st.integers(0, 2**32 - 1)
 """Seeds of numpy's generators."""
@@ -55,8 +65,22 @@ def numpy_lloyd(x, centers):
         centers = np.stack([x[labels == i].mean(axis=0) for i in range(len(centers))])
 
 
-def distances(summary, centers):
-    x = summary.data.double().numpy()
+def as_they_are(x):
+    """Vectors as float64."""
+    return np.asarray(x, np.float64)
+
+
+def correlated(x):
+    """Vectors whose products are Pearson's correlations; zero for constant ones."""
+    x = np.asarray(x, np.float64)
+    x = x - x.mean(axis=1, keepdims=True)
+    length = np.sqrt((x**2).sum(axis=1, keepdims=True))
+    return np.divide(x, length, out=np.zeros_like(x), where=length > 0)
+
+
+def distances(summary, centers, space=as_they_are):
+    """Squared distances (N, K), the pixels taken into ``space``."""
+    x = space(summary.data)
     return ((x[:, None] - centers.double().numpy()[None]) ** 2).sum(axis=2)
 
 

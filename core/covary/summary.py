@@ -19,6 +19,8 @@ __all__ = ["StyleSummary", "SummaryBuilder"]
 _STORED = (torch.uint8, torch.float16, torch.float32)
 # Enough rows to keep a matrix product busy, few enough that float32 chunks stay small.
 _CHUNK_BYTES = 16 * 2**20
+# Converted rows that are still in the cache when they are transposed.
+_CONVERTED_BYTES = 4 * 2**20
 
 
 class StyleSummary:
@@ -151,7 +153,13 @@ class StyleSummary:
 
     def matrix(self, dtype: torch.dtype = torch.float32) -> torch.Tensor:
         """The whole as a new contiguous (N, D) tensor of ``dtype``; 4*N*D bytes in float32."""
-        return torch.empty(self.data.shape, dtype=dtype, device=self.device).copy_(self.data)
+        whole = torch.empty(self.data.shape, dtype=dtype, device=self.device)
+        if dtype == self.dtype:
+            return whole.copy_(self.data)
+        # Two quick steps, a chunk at a time: one copy_ that converts and transposes is slow.
+        for start, rows in self.chunks(_CONVERTED_BYTES):
+            whole[start : start + len(rows)] = rows
+        return whole
 
     def crop(self, box: Box) -> StyleSummary:
         """The summary of the pixels inside ``box``, compact as this one.

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -297,6 +298,17 @@ class TestSummary:
             assert whole.dtype == dtype
             assert whole.is_contiguous()
             assert np.array_equal(whole.numpy(), plain)
+
+    @given(strategies.stored(), st.integers(1, 64))
+    def test_the_matrix_is_the_same_in_however_many_chunks_it_is_made(
+        self, stored: strategies.Stored, limit: int
+    ) -> None:
+        with mock.patch("covary.summary._CONVERTED_BYTES", limit):
+            for dtype in (torch.uint8, torch.float16, torch.float32, torch.float64):
+                whole = StyleSummary(stored.data, stored.size).matrix(dtype)
+                assert whole.dtype == dtype
+                assert whole.is_contiguous()
+                assert np.array_equal(whole.numpy(), stored.plain)
 
     @given(strategies.stored(), st.integers(1, 200))
     def test_chunks_cover_every_pixel_once_within_their_bytes(

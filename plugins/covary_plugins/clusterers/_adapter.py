@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
     from covary import ClusterMap, RunContext, StyleSummary
 
-__all__ = ["Adapter"]
+__all__ = ["Adapter", "EstimatorAdapter", "LloydParams", "mean_variance"]
+
+# Pixels that are enough to estimate the variance of the features.
+_SAMPLE = 2**14
 
 
 class Adapter(covary.Clusterer):
@@ -60,6 +63,62 @@ class Adapter(covary.Clusterer):
         check_distinct(summary, self.params.k)
         _check_magnitude(summary)
         return self._run(summary, centers, ctx or RunContext(device=summary.device))
+
+
+class LloydParams(Adapter.Params):
+    """The parameters of Lloyd's algorithm, by scikit-learn's names and meanings."""
+
+    n_init: int = Field(4, ge=1, description="Starts from different seeds; the best is kept.")
+    max_iter: int = Field(300, ge=1, description="Passes over the pixels at most.")
+    tol: float = Field(
+        1e-4,
+        ge=0,
+        description="Stop when the centres' squared shift is at most this times the mean "
+        "variance of the features.",
+    )
+
+
+class EstimatorAdapter(Adapter):
+    """A clusterer that is an estimator of scikit-learn's kind; a subclass makes the estimator."""
+
+    class Params(LloydParams):
+        """Those of Lloyd's algorithm."""
+
+    params: Params
+
+    @abstractmethod
+    def _estimator(self, *, init: Any, n_init: int, random_state: int) -> Any:
+        """The estimator, not yet fitted."""
+
+    def _run(
+        self, summary: StyleSummary, centers: np.ndarray[Any, Any] | None, ctx: RunContext
+    ) -> ClusterMap:
+        import torch
+
+        from ._pixels import cluster_map
+
+        kmeans = self._estimator(
+            init="k-means++" if centers is None else centers,
+            n_init=self.params.n_init if centers is None else 1,
+            random_state=ctx.derived_seed() % 2**32,
+        )
+        kmeans.fit(summary.matrix().cpu().numpy())
+        return cluster_map(
+            summary,
+            torch.from_numpy(kmeans.labels_),
+            torch.from_numpy(kmeans.cluster_centers_),
+            device=ctx.device,
+            iterations=int(kmeans.n_iter_),
+            converged=int(kmeans.n_iter_) < self.params.max_iter,
+        )
+
+
+def mean_variance(summary: StyleSummary) -> float:
+    """Mean over the features of their variance, of about 16,000 pixels of a large image."""
+    # Odd, so that it does not meet the same few columns of the image again and again.
+    step = (summary.pixels // _SAMPLE) | 1
+    sample = summary.data[::step].double()
+    return float(sample.var(dim=0, correction=0).mean())
 
 
 def _check_magnitude(summary: StyleSummary) -> None:
