@@ -142,10 +142,11 @@ class Registered:
 
     def remedy(self) -> str:
         """What to do where it is unavailable, as an imperative; empty where it is not."""
-        steps = [f"run: {self.install_command()}"] if self.missing() else []
-        if self._lacks_gpu():
-            steps.append("use it on a machine with an NVIDIA GPU and its driver")
-        return "; ".join(steps)
+        run = f"run: {self.install_command()}" if self.missing() else ""
+        if not self._lacks_gpu():
+            return run
+        machine = "on a machine with an NVIDIA GPU and its driver"
+        return f"{machine}, {run}" if run else f"use it {machine}"
 
     def _lacks_gpu(self) -> bool:
         return set(self.component.devices) == {"cuda"} and not cuda_devices()

@@ -491,7 +491,8 @@ class TestGpus:
         monkeypatch.setattr("covary._registry.cuda_devices", lambda: 0)
         entry = self.entry(site, ("cuda",), ("no_such_engine",))
         assert entry.unavailable() == "needs no_such_engine, a CUDA GPU (none was found)"
-        assert entry.remedy().startswith("run: pip install no_such_engine; use it on")
+        assert entry.remedy().startswith("on a machine with an NVIDIA GPU")
+        assert entry.remedy().endswith("run: pip install no_such_engine")
 
     def test_what_also_runs_elsewhere_asks_no_driver(
         self, site: Path, monkeypatch: pytest.MonkeyPatch

@@ -15,7 +15,10 @@ import pytest
 import covary
 
 ROOT = Path(__file__).parents[2]
-HEAVY = ("torch", "kornia", "faiss", "diffusers", "transformers", "sklearn", "torchvision")
+HEAVY = (
+    *("torch", "kornia", "diffusers", "transformers", "torchvision"),
+    *("cuml", "cupy", "cv2", "faiss", "flash_kmeans", "numba", "sklearn", "sklearnex", "triton"),
+)
 
 
 def modules(package: str) -> list[Path]:

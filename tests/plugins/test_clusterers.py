@@ -194,6 +194,10 @@ def test_labels_are_canonical_and_in_range(make, seed, k, side):
 def test_same_seed_same_result_to_the_bit(make):
     summary, _ = overlapping(11)
     a, b = (make(4).fit(summary, RunContext(seed=9)) for _ in range(2))
+    if make.create is on_cuda and make(4).determinism == "numeric":
+        assert a.inertia == pytest.approx(b.inertia, rel=1e-4)
+        assert (a.labels == b.labels).double().mean() > 0.99
+        return
     assert torch.equal(a.labels, b.labels)
     assert torch.equal(a.centers, b.centers)
     assert a.inertia == b.inertia
