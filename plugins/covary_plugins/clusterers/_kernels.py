@@ -29,7 +29,14 @@ _FEW = 16
 
 # Sums may be reordered, which vectorising them takes; infinities keep their meaning.
 _MATH = {"arcp", "contract", "nsz", "reassoc"}
-_jit = njit(nogil=True, cache=True, fastmath=_MATH)
+
+
+def _jit(function: Any) -> Any:
+    """``function``, compiled when it is first called, and kept on disk where anything can be."""
+    try:
+        return njit(nogil=True, cache=True, fastmath=_MATH)(function)
+    except RuntimeError:  # no folder for its cache that may be written
+        return njit(nogil=True, fastmath=_MATH)(function)
 
 
 @intrinsic

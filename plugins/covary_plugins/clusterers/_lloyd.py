@@ -47,9 +47,6 @@ class Runs(ABC):
     def inertia(self, run: int) -> float:
         """Sum of squared distances of all pixels to the centre of their label."""
 
-    def moved_by_hand(self, run: int, index: int) -> None:  # noqa: B027  (most need not know)
-        """Told when a pixel was given another label than that of its nearest centre."""
-
     def update(self, active: list[int]) -> list[float]:
         """Move the centres to the means; their squared shift, summed over clusters."""
         centers, counts = self.centers[active], self.counts[active][..., None]
@@ -72,7 +69,6 @@ class Runs(ABC):
             self.sums[run, cluster] = row.to(torch.float64)
             self.counts[run, cluster] = 1
             self.labels[run, index] = cluster
-            self.moved_by_hand(run, index)
             refilled = True
         return refilled
 

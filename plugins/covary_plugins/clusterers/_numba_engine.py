@@ -6,10 +6,10 @@ meet in them, and do not survive a fork. Kernels that release the GIL need neith
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -23,22 +23,22 @@ from ._seeding import kmeans_plus_plus
 
 __all__ = ["NumbaEngine", "available"]
 
-# Enough chunks to keep many cores busy. What a chunk is depends on nothing but N, and sums are
-# added up chunk by chunk, so that results do not depend on the number of threads.
-_CHUNK = 2**15
+# Chunks large enough to be worth a thread's while and small enough to keep many of them busy. They
+# depend on nothing but N, and sums are added up chunk by chunk, so that results do not depend on
+# the number of threads.
+_CHUNKS, _SMALLEST, _LARGEST = 32, 2**12, 2**15
 # Below this share of all squared norms, an inertia that is a difference of sums has lost digits.
 _CANCELLED = 1e-2
 
 
 @cache
 def available() -> bool:
-    """Whether numba is here and this processor widens float16, as all since 2013 do."""
-    if find_spec("numba") is None:
+    """Whether numba works here, on a processor that widens float16, as all since 2013 do."""
+    try:
+        import numba  # noqa: F401  (it refuses versions of Python and numpy that it does not know)
+        from llvmlite.binding import get_host_cpu_features
+    except ImportError:
         return False
-    import platform
-
-    from llvmlite.binding import get_host_cpu_features
-
     x86 = platform.machine().lower() in ("x86_64", "amd64")
     return not x86 or bool(get_host_cpu_features().get("f16c"))
 
@@ -47,6 +47,8 @@ class NumbaEngine(Engine):
     """One fused, compiled pass over the pixels an iteration; the summary on the CPU."""
 
     def __init__(self, summary: StyleSummary, offset: torch.Tensor) -> None:
+        from ._kernels import TILE
+
         super().__init__(summary, offset)
         self.count, self.features = summary.pixels, summary.features
         data = summary.data
@@ -55,6 +57,11 @@ class NumbaEngine(Engine):
         self.planar = stored.strides[0] <= stored.strides[1]
         self._where = (stored.T if self.planar else stored, self.planar)
         self._less = self.offset.numpy()
+        wanted = min(max(self.count // _CHUNKS, _SMALLEST), _LARGEST)
+        self._chunk = -(-wanted // TILE) * TILE
+        threads = min(torch.get_num_threads(), self.chunks)
+        # Its threads start when first used and end with the engine.
+        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
     def seeds(self, k: int, restarts: int, generator: torch.Generator) -> torch.Tensor:
         """See :meth:`Engine.seeds`."""
@@ -98,7 +105,7 @@ class NumbaEngine(Engine):
     @property
     def chunks(self) -> int:
         """How many chunks the pixels make."""
-        return -(-self.count // _CHUNK)
+        return -(-self.count // self._chunk)
 
     def each(self, work: Callable[[int, tuple[Any, ...]], Any]) -> list[Any]:
         """``work(i, where)`` for each chunk i, on torch's threads; what they return, in order.
@@ -108,14 +115,11 @@ class NumbaEngine(Engine):
         """
 
         def one(i: int) -> Any:
-            stop = min((i + 1) * _CHUNK, self.count)
-            return work(i, (*self._where, i * _CHUNK, stop, self._less))
+            stop = min((i + 1) * self._chunk, self.count)
+            return work(i, (*self._where, i * self._chunk, stop, self._less))
 
-        threads = min(torch.get_num_threads(), self.chunks)
-        if threads == 1:
-            return [one(i) for i in range(self.chunks)]
-        with ThreadPoolExecutor(threads) as pool:
-            return list(pool.map(one, range(self.chunks)))
+        run = map if self._pool is None else self._pool.map
+        return list(run(one, range(self.chunks)))
 
 
 class _NumbaRuns(Runs):
@@ -123,7 +127,7 @@ class _NumbaRuns(Runs):
         from ._kernels import TILE
 
         super().__init__(starts, engine.count)
-        self.engine, self.tile = engine, TILE
+        self.engine = engine
         self.drift = np.zeros(len(starts))
         self.expiry = np.full((len(starts), -(-engine.count // TILE)), -np.inf)
         self.assigned = self.centers.clone()
@@ -156,7 +160,9 @@ class _NumbaRuns(Runs):
     def _drift(self) -> None:
         """How far centres have moved since the last pass: what bounds on labels lose by it.
 
-        A pixel's own centre may come no farther away than it moved, and any other no closer.
+        A pixel's own centre may come no farther away than it moved, and any other no closer. That
+        covers a pixel that fills an empty cluster, too: the cluster's centre moves by more than
+        the pixel's bound, of which it was part.
         """
         shifts = (self.centers - self.assigned).norm(dim=2)
         largest = shifts.topk(min(2, self.k), dim=1).values.sum(dim=1)
@@ -165,9 +171,6 @@ class _NumbaRuns(Runs):
 
     def row(self, index: int) -> torch.Tensor:
         return self.engine.row(index)
-
-    def moved_by_hand(self, run: int, index: int) -> None:
-        self.expiry[run, index // self.tile] = -np.inf
 
     def farthest(self, run: int, means: torch.Tensor) -> int | None:
         from . import _kernels
