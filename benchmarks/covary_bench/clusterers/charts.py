@@ -25,7 +25,16 @@ from .tables import milliseconds, why_not
 if TYPE_CHECKING:
     import altair as alt
 
-__all__ = ["DARK", "QUALITIES", "available", "profile", "scaling", "tradeoff"]
+__all__ = [
+    "DARK",
+    "MOMENTS",
+    "QUALITIES",
+    "available",
+    "is_drawn",
+    "profile",
+    "scaling",
+    "tradeoff",
+]
 
 INK, FAINT, GRID = "#24292f", "#5b646e", "#dfe3e8"
 
@@ -45,25 +54,38 @@ DARK = {INK: "#e6e9ed", FAINT: "#a3adb8", GRID: "#343b44", **_SERIES, "#6a0f3f":
 
 
 @dataclass(frozen=True, slots=True)
-class Quality:
-    """A class of results by inertia over the converged reference's, up to ``most``."""
+class Kind:
+    """A kind of point: its name, how Vega draws it, and the character that looks like it."""
 
-    most: float
     words: str
     colour: str
     shape: str
     sign: str
 
 
-QUALITIES = (
-    Quality(CLOSE, "converged: inertia within 0.01 %", "#0069a8", "circle", "●"),
-    Quality(1.01, "up to 1 % more", "#a65f00", "triangle-up", "▲"),
-    Quality(1.1, "up to 10 % more", "#c0390b", "square", "■"),
-    Quality(math.inf, "over 10 % more", "#6a0f3f", "diamond", "◆"),
+_CONVERGED = Kind("converged: inertia within 0.01 %", "#0069a8", "circle", "●")
+_UNKNOWN = Kind("inertia not known", FAINT, "cross", "✚")
+_BY_EXCESS = (
+    (CLOSE, _CONVERGED),
+    (1.01, Kind("up to 1 % more", "#a65f00", "triangle-up", "▲")),
+    (1.1, Kind("up to 10 % more", "#c0390b", "square", "■")),
+    (math.inf, Kind("over 10 % more", "#6a0f3f", "diamond", "◆")),
 )
-_UNKNOWN = Quality(math.nan, "not measured", FAINT, "cross", "✚")
 
-_WIDTH, _HEIGHT = 300, 270
+QUALITIES = (*(kind for _, kind in _BY_EXCESS), _UNKNOWN)
+"""The points of :func:`tradeoff`, by inertia over that of the converged reference."""
+
+MOMENTS = (
+    Kind("load", FAINT, "square", "■"),
+    Kind("first fit", "#a65f00", "diamond", "◆"),
+    Kind("first fit, code cached", "#00785a", "triangle-up", "▲"),
+    Kind("warm fit", "#0069a8", "circle", "●"),
+)
+"""The points of :func:`profile`."""
+
+_WIDTH, _HEIGHT = 290, 260
+_CARD = 360
+_NAMES = 128
 _SMALLEST_MEMORY = 1e5
 """Bytes; less is drawn there, as a logarithmic axis has no zero."""
 
@@ -117,12 +139,11 @@ def available() -> bool:
     return True
 
 
-def quality_of(entry: Entry) -> Quality:
-    """The class that an entry is drawn as."""
+def _quality(entry: Entry) -> Kind:
     excess = entry.excess
     if excess is None:
         return _UNKNOWN
-    return next(quality for quality in QUALITIES if excess <= quality.most)
+    return next((kind for most, kind in _BY_EXCESS if excess <= most), _UNKNOWN)
 
 
 def tradeoff(entries: Sequence[Entry], alt_text: str) -> str:
@@ -138,7 +159,7 @@ def tradeoff(entries: Sequence[Entry], alt_text: str) -> str:
         {
             "x": memory,
             "y": warm,
-            "quality": quality_of(entry).words,
+            "quality": _quality(entry).words,
             "what": _told(entry),
         }
         for entry, warm, memory in drawn
@@ -147,14 +168,13 @@ def tradeoff(entries: Sequence[Entry], alt_text: str) -> str:
         x=alt.X("x:Q", scale=x.scale(), axis=_ticked(x, _MEMORY_LABEL), title="extra peak memory"),
         y=alt.Y("y:Q", scale=y.scale(), axis=_ticked(y, _TIME_LABEL), title="warm fit"),
     )
-    kinds = [*QUALITIES, _UNKNOWN]
-    words = [kind.words for kind in kinds]
+    words = [kind.words for kind in QUALITIES]
     marks = base.mark_point(filled=True, size=70, opacity=1).encode(
         color=alt.Color("quality:N", legend=None).scale(
-            domain=words, range=[kind.colour for kind in kinds]
+            domain=words, range=[kind.colour for kind in QUALITIES]
         ),
         shape=alt.Shape("quality:N", legend=None).scale(
-            domain=words, range=[kind.shape for kind in kinds]
+            domain=words, range=[kind.shape for kind in QUALITIES]
         ),
         description="what:N",
     )
@@ -165,7 +185,7 @@ def tradeoff(entries: Sequence[Entry], alt_text: str) -> str:
 
 def is_drawn(entry: Entry) -> bool:
     """Whether an entry has the figures of a point of :func:`tradeoff`."""
-    return bool(entry.ok and entry.warm and entry.memory is not None)
+    return entry.has_times and entry.memory is not None
 
 
 def profile(entries: Sequence[Entry], alt_text: str) -> str:
@@ -178,10 +198,10 @@ def profile(entries: Sequence[Entry], alt_text: str) -> str:
         return ""
     rows = [f"{index:04d}" for index in range(len(entries))]
     names = {row: _shortened(entry.name) for row, entry in zip(rows, entries, strict=True)}
-    x = _Axis.over(seconds, _WIDTH - 80, 1.3)
+    x = _Axis.over(seconds, _CARD - _NAMES - 30, 1.3)
     y = alt.Y("row:N", sort=rows, title=None).scale(domain=rows).axis(
         labelExpr=f"{_literal(names)}[datum.value]", ticks=False, domain=False, grid=True,
-        labelLimit=130, labelPadding=6,
+        labelLimit=_NAMES, labelPadding=6, minExtent=_NAMES, maxExtent=_NAMES,
     )  # fmt: skip
     across = alt.X("x:Q", scale=x.scale(), axis=_ticked(x, _TIME_LABEL), title="time")
     spans, dots, words = [], [], []
@@ -190,7 +210,7 @@ def profile(entries: Sequence[Entry], alt_text: str) -> str:
             words.append({"row": row, "x": x.low * 1.05, "text": entry.row.status,
                           "what": f"{entry.name}: {why_not(entry)}"})  # fmt: skip
             continue
-        if entry.quartiles is not None:
+        if entry.has_times and entry.quartiles is not None:
             low, _, high = entry.quartiles
             spans.append({"row": row, "x": low, "x2": high})
         dots += [
@@ -198,19 +218,18 @@ def profile(entries: Sequence[Entry], alt_text: str) -> str:
             for kind, value, text in _told_times(entry)
             if value > 0
         ]
-    kinds = ["load", "first fit", "warm fit"]
-    marks = _layer(dots, y, across).mark_point(filled=True, size=55, opacity=1).encode(
+    kinds = [moment.words for moment in MOMENTS]
+    marks = _layer(dots, y, across).mark_point(filled=True, size=45, opacity=1).encode(
         color=alt.Color("kind:N", legend=None).scale(
-            domain=kinds, range=[FAINT, "#a65f00", "#0069a8"]
+            domain=kinds, range=[moment.colour for moment in MOMENTS]
         ),
         shape=alt.Shape("kind:N", legend=None).scale(
-            domain=kinds, range=["stroke", "diamond", "circle"]
+            domain=kinds, range=[moment.shape for moment in MOMENTS]
         ),
-        angle=alt.Angle("kind:N", legend=None).scale(domain=kinds, range=[90, 0, 0]),
         description="what:N",
     )  # fmt: skip
     bars = _layer(spans, y, across).mark_rule(
-        color="#0069a8", strokeWidth=3, opacity=0.55, aria=False
+        color="#0069a8", strokeWidth=5, opacity=0.45, aria=False
     ).encode(
         x2="x2:Q"
     )  # fmt: skip
@@ -233,7 +252,7 @@ def scaling(sweep: Sweep, colours: Mapping[str, int], alt_text: str) -> str:
 
     points: list[dict[str, Any]] = [
         {"x": value, "y": quartiles[1], "low": quartiles[0], "high": quartiles[2], "name": name,
-         "what": _told(entry)}
+         "what": _told(entry), "default": entry.is_default}
         for name, line in sweep.lines.items() for value, entry in sorted(line.items())
         if (quartiles := entry.quartiles) is not None
     ]  # fmt: skip
@@ -249,7 +268,6 @@ def scaling(sweep: Sweep, colours: Mapping[str, int], alt_text: str) -> str:
     upwards = alt.Y("y:Q", scale=y.scale(), axis=_ticked(y, _TIME_LABEL), title="warm fit")
     base = _layer(points, upwards, across)
     names = list(sweep.lines)
-    defaults = {n for n, line in sweep.lines.items() if next(iter(line.values())).is_default}
     palette = list(_SERIES)
     colour = alt.Color("name:N", legend=None).scale(
         domain=names, range=[palette[colours[name] % len(palette)] for name in names]
@@ -257,10 +275,8 @@ def scaling(sweep: Sweep, colours: Mapping[str, int], alt_text: str) -> str:
     dash = alt.StrokeDash("name:N", legend=None).scale(
         domain=names, range=[[4, 3] if colours[name] >= len(palette) else [1, 0] for name in names]
     )
-    thickness = alt.StrokeWidth("name:N", legend=None).scale(
-        domain=names, range=[3.5 if name in defaults else 1.6 for name in names]
-    )
-    bands = base.mark_area(opacity=0.18, aria=False).encode(y="low:Q", y2="high:Q", color=colour)
+    thickness = alt.condition("datum.default", alt.value(3.5), alt.value(1.6))
+    bands = base.mark_area(opacity=0.25, aria=False).encode(y="low:Q", y2="high:Q", color=colour)
     drawn = base.mark_line(aria=False).encode(color=colour, strokeDash=dash, strokeWidth=thickness)
     dots = base.mark_point(filled=True, size=28, opacity=1).encode(
         color=colour, description="what:N"
@@ -287,7 +303,7 @@ def _ends(
         for name, (value, entry), height in zip(lines, ends, moved, strict=True)
     ]  # fmt: skip
     base = alt.Chart(_data(rows))
-    joins = base.mark_rule(opacity=0.5, aria=False).encode(
+    joins = base.mark_rule(opacity=0.8, strokeDash=[1, 2], aria=False).encode(
         x=alt.X("x:Q"), y=alt.Y("y:Q"), x2="x2:Q", y2="y2:Q", color=colour
     )
     names = base.mark_text(
@@ -342,7 +358,7 @@ def _data(rows: list[dict[str, Any]]) -> alt.Data:
 def _ticked(axis: _Axis, label: str) -> alt.Axis:
     import altair as alt
 
-    return alt.Axis(values=axis.ticks(), labelExpr=label)
+    return alt.Axis(values=axis.ticks(), labelExpr=label, labelOverlap=True, labelSeparation=8)
 
 
 def _time_and_memory(entry: Entry) -> tuple[float, float]:
@@ -359,9 +375,11 @@ def _told_times(entry: Entry) -> list[tuple[str, float, str]]:
     times = entry.row.times
     if times is None:
         return []
-    found = [("load", times.load), ("first fit", times.cold), ("warm fit", entry.warm)]
+    seconds = (times.load, times.cold, times.cached, entry.warm)
     return [
-        (kind, value, f"{kind} {milliseconds(value)}") for kind, value in found if value is not None
+        (moment.words, value, f"{moment.words} {milliseconds(value)}")
+        for moment, value in zip(MOMENTS, seconds, strict=True)
+        if value is not None
     ]
 
 
@@ -408,8 +426,17 @@ def _svg(chart: alt.Chart | alt.LayerChart | alt.FacetChart, alt_text: str) -> s
 
 
 _SVG = "http://www.w3.org/2000/svg"
-_NOISE = ("aria-hidden", "aria-roledescription", "role", "pointer-events", "class", "font-family",
-          "aria-label", "opacity")  # fmt: skip
+_INHERITED = ("fill", "font-size", "font-weight", "stroke", "stroke-width", "text-anchor")
+_NOISE = (
+    *("aria-hidden", "aria-label", "aria-roledescription", "role"),
+    *("class", "font-family", "pointer-events"),
+)
+_USUAL = {
+    "font-weight": "normal",
+    "opacity": "1",
+    "stroke-width": "1",
+    "transform": "translate(0,0)",
+}
 
 
 def _slimmed(svg: str, alt_text: str) -> str:
@@ -427,17 +454,36 @@ def _slimmed(svg: str, alt_text: str) -> str:
         if element.get("aria-label") and element.get("role") == "graphics-symbol":
             _name(element)
         for noise in _NOISE:
-            if noise != "opacity" or element.get("opacity") == "1":
-                element.attrib.pop(noise, None)
+            element.attrib.pop(noise, None)
+        for key, value in _USUAL.items():
+            if element.get(key) == value:
+                del element.attrib[key]
         for key, value in element.attrib.items():
             if key in ("d", "transform", "x2", "y2"):
                 element.set(key, re.sub(r"-?\d+\.\d+", _tenth, value))
+    for element in root.iter():
+        _share(element)
+    _fix_width(root)
     root.set("role", "img")
     root.set("aria-label", alt_text)
     root.set("font-family", "Helvetica, Arial, sans-serif")
-    for size in ("width", "height"):
-        root.attrib.pop(size, None)
     return ElementTree.tostring(root, encoding="unicode")
+
+
+def _share(group: ElementTree.Element) -> None:
+    """Say once for a group what all its members say; they inherit it."""
+    for key in _INHERITED:
+        values = {child.get(key) for child in group}
+        if len(group) > 1 and len(values) == 1 and None not in values:
+            group.set(key, values.pop() or "")
+            for child in group:
+                del child.attrib[key]
+
+
+def _fix_width(root: ElementTree.Element) -> None:
+    """Give all drawings one scale: a width of 360, or more where a name needs it."""
+    width, height = (float(root.attrib.pop(side)) for side in ("width", "height"))
+    root.set("viewBox", f"0 0 {max(width, _CARD):g} {height:g}")
 
 
 def _name(element: ElementTree.Element) -> None:

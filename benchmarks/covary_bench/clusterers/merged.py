@@ -85,6 +85,11 @@ class Entry:
         return found["q1"], found["median"], found["q3"]
 
     @property
+    def has_times(self) -> bool:
+        """Whether it ran and its warm times can be drawn on a logarithmic axis."""
+        return self.ok and self.quartiles is not None and self.quartiles[0] > 0
+
+    @property
     def ratio(self) -> float | None:
         """Warm seconds over the default's; more than 1 is slower."""
         if self.warm is None or not self.default_warm:
@@ -108,6 +113,11 @@ class Entry:
     def close(self) -> bool:
         """Whether the inertia is known to be that of a converged fit."""
         return self.excess is not None and self.excess <= CLOSE
+
+    @property
+    def poor(self) -> bool:
+        """Whether the inertia is known to be above that of a converged fit."""
+        return self.excess is not None and self.excess > CLOSE
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
 from covary.files import output_folder, replacing
 
 from . import charts, tables
@@ -52,8 +55,6 @@ def html(results: Sequence[Results]) -> str:
 
     Without the packages that draw (the extra ``bench``) it has its tables and says what is missing.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     environment = Environment(
         loader=PackageLoader(__package__ or ""),
         autoescape=True,
@@ -65,15 +66,17 @@ def html(results: Sequence[Results]) -> str:
     found = groups(runs)
     drawn = charts.available()
     return environment.get_template("report.html").render(
-        runs=[(run.letter, tables.machine_rows(run)) for run in runs],
-        methods=_methods(runs),
+        runs=[(run.letter, tables.machine_name(run), tables.machine_rows(run)) for run in runs],
+        methods=[_prose(paragraph) for paragraph in _methods(runs)],
         overview=tables.overview(found),
-        anchors=[_anchor(group.setting) for group in found for _ in group.places],
+        anchor=_anchor,
+        title=title,
         columns=tables.COLUMNS,
         sections=list(_sections(found, drawn)),
-        sweeps=list(_scaling(found)) if drawn else [],
+        scaling=_scaling(found) if drawn else {},
         drawn=drawn,
         qualities=charts.QUALITIES,
+        moments=charts.MOMENTS,
         dark=charts.DARK,
         params=list(_params(found)),
     )
@@ -92,6 +95,11 @@ def _methods(runs: Sequence[Run]) -> list[str]:
     """The paragraphs of what the figures mean; those of each run where runs differ."""
     texts = list(dict.fromkeys(run.results.method for run in runs))
     return [plain(part) for text in texts for part in text.split("\n\n") if plain(part)]
+
+
+def _prose(text: str) -> Markup:
+    """HTML of text whose `code` stands between backticks."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _sections(found: Sequence[Group], drawn: bool) -> Iterator[dict[str, Any]]:
@@ -116,7 +124,7 @@ def _track(group: Group, drawn: bool) -> dict[str, Any]:
         "several": len(group.places) > 1,
         "rows": list(zip(group.entries, tables.cells(group, columns), strict=True)),
         "why_not": tables.why_not,
-        "plain": plain,
+        "notes": tables.notes(group),
         "fits": "–".join(str(count) for count in sorted({min(fits), max(fits)})) if fits else "",
         "charts": [chart for place in group.places for chart in _charts(group, place)]
         if drawn
@@ -130,10 +138,10 @@ def _charts(group: Group, place: str) -> Iterator[_Chart]:
     hidden = [entry for entry in entries if not charts.is_drawn(entry)]
     svg = charts.tradeoff(entries, f"Time against extra memory of each backend: {where}")
     if svg:
-        yield _Chart(svg, f"Time against memory, {place}", _absent(hidden))
+        yield _Chart(svg, f"{place}: time against memory", _absent(hidden))
     svg = charts.profile(entries, f"Load, first and warm fit of each backend: {where}")
     if svg:
-        yield _Chart(svg, f"Load, first fit, warm fit, {place}")
+        yield _Chart(svg, f"{place}: load, first fit, and warm fits with quartiles")
 
 
 def _absent(entries: Sequence[Entry]) -> str:
@@ -144,15 +152,19 @@ def _absent(entries: Sequence[Entry]) -> str:
     )
 
 
-def _scaling(found: Sequence[Group]) -> Iterator[_Chart]:
+def _scaling(found: Sequence[Group]) -> dict[str, list[_Chart]]:
     """How time grows along each axis, with one colour for a backend in all charts."""
     entries = [entry for group in found for entry in group.entries if entry.ok]
     default = {entry.name for entry in entries if entry.is_default}
     others = {entry.name for entry in entries} - default
     colours = {name: number for number, name in enumerate([*sorted(default), *sorted(others)])}
+    drawn: dict[str, list[_Chart]] = {}
     for sweep in sweeps(found):
-        svg = charts.scaling(sweep, colours, f"Warm time over {sweep.axis}: {sweep.fixed}")
-        yield _Chart(svg, f"Time against {sweep.axis}: {sweep.fixed}")
+        where = f"{plain(sweep.setting.world)}, {sweep.track}, {sweep.place}"
+        what = f"Time against {sweep.axis}: {sweep.fixed}"
+        svg = charts.scaling(sweep, colours, f"{what}, {where}")
+        drawn.setdefault(where, []).append(_Chart(svg, what))
+    return drawn
 
 
 def _params(found: Sequence[Group]) -> list[tuple[str, str, str]]:

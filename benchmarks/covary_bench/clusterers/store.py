@@ -49,7 +49,7 @@ def results_files(path: str | os.PathLike[str]) -> list[Path]:
     path = Path(path)
     if not path.is_dir():
         return [path]
-    found = sorted(path.glob("clusterers*.json"))
+    found = sorted(path.glob("clusterers*.json"), key=lambda file: file.stem)
     if not found:
         raise InputError(
             f"folder {path}",

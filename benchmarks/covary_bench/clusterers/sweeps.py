@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from .merged import Entry, Group, plain
+from .merged import Entry, Group
 from .schema import Setting, Track
 
 __all__ = ["Axis", "Sweep", "sweeps"]
@@ -45,14 +45,14 @@ class Sweep:
 
     @property
     def fixed(self) -> str:
-        """What all of them have in common, in words."""
+        """The other two axes, in words."""
         known: Mapping[Axis, str] = {
             "N": f"{self.setting.size}×{self.setting.size}",
             "D": f"{self.setting.variants} variants",
             "k": f"k = {self.setting.k}",
         }
         others = [text for axis, text in known.items() if axis != self.axis]
-        return ", ".join([plain(self.setting.world), *others, self.track, self.place])
+        return ", ".join(others)
 
 
 def sweeps(groups: Sequence[Group]) -> list[Sweep]:
@@ -79,7 +79,7 @@ def _all(groups: Sequence[Group]) -> list[Sweep]:
     found: dict[tuple[Axis, Setting, Track, str], Sweep] = {}
     for group in groups:
         for entry in group.entries:
-            if not entry.ok or entry.warm is None:
+            if not entry.has_times:
                 continue
             for axis, name in _FIELDS.items():
                 fixed = group.setting.model_copy(update={name: 0})

@@ -10,20 +10,24 @@ from typing import Literal
 
 from ..report import markdown_table
 from .merged import DEFAULT, Entry, Group, Run, plain, title
-from .schema import Memory, Quality, Times
+from .schema import Memory, Quality, Setting, Times
 
 __all__ = [
     "COLUMNS",
+    "NONE",
     "Cell",
     "Column",
     "Verdict",
     "cells",
     "escaped",
+    "machine_name",
     "machine_rows",
     "markdown",
     "markdown_group",
     "milliseconds",
+    "notes",
     "overview",
+    "prose",
     "shown_columns",
     "times_the_default",
     "verdict",
@@ -187,8 +191,8 @@ def shown_columns(
 def cells(group: Group, columns: Sequence[Column]) -> list[list[Cell]]:
     """The figures of the group's rows, the best of each column and place marked.
 
-    Fits that did not converge are no competition where there are fits that did: doing less is
-    fast. A column in which all are equal has no best.
+    Fits that are known not to have converged are no competition: doing less is fast. Where more
+    than half are equally good nothing is best.
     """
     best = {
         (place, column.head): _best(group.at(place), column)
@@ -206,23 +210,25 @@ def _cell(entry: Entry, column: Column, best: str) -> Cell:
     if value is None:
         return Cell(NONE)
     text = column.text(value)
-    rival = entry.ok and (entry.close or entry.excess is None)
+    rival = entry.ok and not entry.poor
     spread = ""
     if column is WARM and entry.quartiles is not None:
         low, _, high = entry.quartiles
         spread = f" ({milliseconds(low)}–{milliseconds(high)})"
-    return Cell(text + spread, rival and text == best, column is EXCESS and not entry.close)
+    return Cell(text + spread, rival and text == best, column is EXCESS and entry.poor)
 
 
 def _best(entries: Sequence[Entry], column: Column) -> str:
     """The best figure of a column as it is printed; empty where there is none."""
     if not column.better:
         return ""
-    rivals = [entry for entry in entries if entry.ok and (entry.close or entry.excess is None)]
+    rivals = [entry for entry in entries if entry.ok and not entry.poor]
     values = [value for entry in rivals if (value := column.value(entry)) is not None]
-    if len({column.text(value) for value in values}) < 2:
+    if not values:
         return ""
-    return column.text(min(values) if column.better == "less" else max(values))
+    best = column.text(min(values) if column.better == "less" else max(values))
+    equal = sum(column.text(value) == best for value in values)
+    return best if 2 * equal <= len(values) else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +238,7 @@ class Verdict:
     Attributes:
         default: its row, if there is one.
         rival: the fastest other row that converged.
-        hasty: the fastest row of all, if it is faster than both and did not converge.
+        hasty: the fastest row of all, if it is faster than both and not known to have converged.
     """
 
     place: str
@@ -251,15 +257,18 @@ def verdict(group: Group, place: str) -> Verdict:
     return Verdict(place, default, rival, hasty)
 
 
-def overview(found: Sequence[Group]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Columns and rows of the table that sums up all groups."""
-    columns = ("setting", "track", "on", "lloyd, ms", "fastest other that converged",
-               "faster, not converged", "not run")  # fmt: skip
-    return columns, [
-        (title(group.setting), group.track, place, *_summed_up(group, place))
-        for group in found
-        for place in group.places
-    ]
+def overview(
+    found: Sequence[Group],
+) -> tuple[tuple[str, ...], dict[Setting, list[tuple[str, ...]]]]:
+    """Columns of the table that sums up all groups, and its rows for each setting."""
+    columns = ("track", "on", "lloyd, ms", "fastest other that converged",
+               "faster, not known to converge", "not run")  # fmt: skip
+    rows: dict[Setting, list[tuple[str, ...]]] = {}
+    for group in found:
+        rows.setdefault(group.setting, []).extend(
+            (group.track, place, *_summed_up(group, place)) for place in group.places
+        )
+    return columns, rows
 
 
 def _summed_up(group: Group, place: str) -> tuple[str, ...]:
@@ -274,8 +283,20 @@ def _summed_up(group: Group, place: str) -> tuple[str, ...]:
 def _against(entry: Entry | None) -> str:
     if entry is None or entry.warm is None:
         return NONE
-    shown = f"{entry.name}, {milliseconds(entry.warm)} ms"
-    return shown if entry.ratio is None else f"{shown}, {times_the_default(entry.ratio)}"
+    shown = f"{entry.name} {milliseconds(entry.warm)} ms"
+    return shown if entry.ratio is None else f"{shown} ({times_the_default(entry.ratio)})"
+
+
+def machine_name(run: Run) -> str:
+    """The processor, its cores, and the GPU."""
+    known = {"cores": "{} cores"}
+    machine = run.results.machine
+    parts = [
+        known.get(key, "{}").format(plain(machine[key]))
+        for key in ("processor", "cores", "gpu")
+        if machine.get(key)
+    ]
+    return ", ".join(parts) or "machine not named"
 
 
 def machine_rows(run: Run) -> list[tuple[str, str]]:
@@ -317,14 +338,23 @@ def why_not(entry: Entry) -> str:
     return f"{text}; {fix}" if fix else text
 
 
+def notes(group: Group) -> list[tuple[str, str]]:
+    """What to know of some rows: whose, and what."""
+    names: dict[str, list[str]] = {}
+    for entry in group.entries:
+        if entry.row.note:
+            names.setdefault(plain(entry.row.note), []).append(entry.name)
+    return [(", ".join(dict.fromkeys(those)), note) for note, those in names.items()]
+
+
 def markdown(runs: Sequence[Run], found: Sequence[Group], method: Sequence[str]) -> str:
     """The whole report as Markdown."""
     lines = ["# Clusterers: time, memory and quality", ""]
     for run in runs:
-        lines += [f"## Machine {run.letter}", ""]
+        lines += [f"## {run.letter}: {escaped(machine_name(run))}", ""]
         lines += [f"- {key}: {escaped(value)}" for key, value in machine_rows(run)]
         lines += [""]
-    lines += ["## Method", "", *(f"{escaped(paragraph)}\n" for paragraph in method)]
+    lines += ["## Method", "", *(f"{prose(paragraph)}\n" for paragraph in method)]
     lines += [*_legend(), ""]
     if not found:
         lines += ["No rows.", ""]
@@ -337,11 +367,11 @@ def markdown(runs: Sequence[Run], found: Sequence[Group], method: Sequence[str])
 def _legend() -> Iterator[str]:
     for column in _SHORT:
         yield f"- *{column.head}*: {column.explanation}."
-    yield "- Bold: the best of its column on its machine among rows that converged."
+    yield "- Bold: the best of its column on its machine, among rows not marked ▲."
 
 
 def markdown_group(group: Group, several: bool) -> Iterator[str]:
-    """A table of the rows with figures, then one of the others with their reasons.
+    """A table of the rows with figures, one of the others with their reasons, and notes.
 
     Args:
         group: the rows.
@@ -359,6 +389,8 @@ def markdown_group(group: Group, several: bool) -> Iterator[str]:
         yield ""
     if others:
         yield from markdown_table((*heads, "not run"), others)
+    for names, note in notes(group):
+        yield from ("", f"{escaped(names)}: {escaped(note)}.")
 
 
 def _names(entry: Entry, where: bool) -> tuple[str, ...]:
@@ -369,6 +401,14 @@ def _names(entry: Entry, where: bool) -> tuple[str, ...]:
 def _marked(cell: Cell) -> str:
     text = f"**{cell.text}**" if cell.best else cell.text
     return f"{text} ▲" if cell.poor else text
+
+
+def prose(text: str) -> str:
+    """Markdown of text whose `code` stands between backticks."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:
+        return escaped(text)
+    return "".join(f"`{part}`" if odd % 2 else escaped(part) for odd, part in enumerate(parts))
 
 
 def escaped(text: str) -> str:
