@@ -22,7 +22,7 @@ import covary
 from covary._registry import find
 from emulated_cupy import COMPILER, EmulatedCuPy
 
-__all__ = ["FakeKMeans", "modules", "on_cuda", "plain_cupy", "stand_in"]
+__all__ = ["FakeKMeans", "batch_kmeans_euclid", "knn_gpu", "on_cuda", "plain_cupy", "stand_in"]
 
 
 def _labels(x: np.ndarray[Any, Any], centers: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -101,7 +101,7 @@ class FakeKMeans:
         return centers
 
 
-def _batch_kmeans_euclid(
+def batch_kmeans_euclid(
     x: torch.Tensor,
     n_clusters: int,
     max_iters: int = 100,
@@ -124,14 +124,14 @@ def _batch_kmeans_euclid(
     for iteration in range(max_iters):  # noqa: B007
         old = centers[0].double().numpy()
         labels = _labels(data, old)
-        updated = _updated(data, labels, old)
+        updated = _updated(data, labels, old).astype(np.float32)
         if np.linalg.norm(updated - old, axis=1).max() < tol:
             break
         centers = torch.from_numpy(updated)[None].to(x.dtype)
     return torch.from_numpy(labels)[None], centers, iteration + 1
 
 
-def modules(cupy: EmulatedCuPy | None = None) -> dict[str, ModuleType]:
+def _modules(cupy: EmulatedCuPy | None) -> dict[str, ModuleType]:
     """The stand-ins by the names under which the libraries are imported."""
     made = {
         name: ModuleType(name)
@@ -139,7 +139,7 @@ def modules(cupy: EmulatedCuPy | None = None) -> dict[str, ModuleType]:
     }
     made["cuml.cluster"].KMeans = FakeKMeans  # type: ignore[attr-defined]
     triton = made["flash_kmeans.kmeans_triton_impl"]
-    triton.batch_kmeans_Euclid = _batch_kmeans_euclid  # type: ignore[attr-defined]
+    triton.batch_kmeans_Euclid = batch_kmeans_euclid  # type: ignore[attr-defined]
     return {"cupy": cupy or EmulatedCuPy(), **made}
 
 
@@ -165,12 +165,13 @@ def stand_in(name: str, cupy: EmulatedCuPy | None = None, **params: Any) -> Any:
         pytest.skip("its kernel needs g++ to run on the CPU")
     if name == "faiss":
         return type("FaissOnTorch", (_FaissOnTorch, loaded), {})(**params)
-    replaced = modules(cupy)
 
     class OnStandIns(loaded):
+        replaced = _modules(cupy)
+
         @contextmanager
         def _on(self, device: torch.device) -> Iterator[None]:
-            with _imported(replaced):
+            with _imported(self.replaced):
                 yield
 
     return OnStandIns(**params)
@@ -192,7 +193,7 @@ class _FaissOnTorch:
         import faiss.contrib.torch_utils
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(faiss, "knn_gpu", _knn_gpu)
+            patch.setattr(faiss, "knn_gpu", knn_gpu)
             patch.setattr(faiss, "StandardGpuResources", _Resources, raising=False)
             return super()._fit_on_torch_gpu(*args)  # type: ignore[misc]
 
@@ -202,7 +203,7 @@ class _Resources:
         pass
 
 
-def _knn_gpu(
+def knn_gpu(
     res: _Resources,
     xq: torch.Tensor,
     xb: torch.Tensor,

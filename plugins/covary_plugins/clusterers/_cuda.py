@@ -21,6 +21,8 @@ __all__ = ["CudaAdapter", "Fitted", "MatrixAdapter"]
 
 # Pixels whose distances are computed at once.
 _CHUNK = 2**16
+# What sums in float32, in changing order, move centres by where nothing moves; with the variance.
+_ROUNDING = 1e-9
 
 
 class CudaAdapter(Adapter):
@@ -90,8 +92,8 @@ class MatrixAdapter(CudaAdapter):
         Args:
             matrix: pixels less their mean, float32 (N, D).
             start: centres (K, D), which are the library's to keep, or None for its own.
-            shift: squared, summed over clusters; stop *below* it. It is above zero, so that even
-                with a ``tol`` of 0 a run stops when nothing moves.
+            shift: squared, summed over clusters; stop *below* it. It is above rounding even where
+                ``tol`` is 0, so that a run does stop when nothing moves.
             ctx: where and with which seed.
         """
 
@@ -106,7 +108,8 @@ class MatrixAdapter(CudaAdapter):
         summary = summary.to(ctx.device)
         mean, variance = moments(grid(summary, default_stride(summary.size)))
         matrix = summary.matrix().sub_(mean)
-        shift = max(self.params.tol * variance, torch.finfo(torch.float32).tiny)
+        # A constant image has no variance.
+        shift = max(max(self.params.tol, _ROUNDING) * variance, torch.finfo(torch.float32).tiny)
         if centers is None:
             starts = self._starts(matrix, ctx)
         else:

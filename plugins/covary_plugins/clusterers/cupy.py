@@ -29,6 +29,9 @@ class CuPy(CudaAdapter):
     that a run can be repeated to the bit. More than 32 clusters, or more features than a block's
     shared memory holds, are done in CuPy's own operations, chunk by chunk.
 
+    CuPy comes as one package for each CUDA: install the one whose number ``covary doctor`` gives
+    for torch, cupy-cuda12x or cupy-cuda13x.
+
     As with lloyd, k-means++ and ``n_init`` restarts run on a coarse grid of the image, and the
     best goes on over all pixels until converged.
     """
