@@ -12,6 +12,8 @@ __all__ = ["bench"]
 # Modules of click alone: help can name the commands without loading what they measure.
 _COMMANDS = {
     "clusterers": "clusterers.commands:clusterers",
+    "compare": "clusterers.compare_command:compare",
+    "report": "clusterers.report_command:report",
     "sources": "sources_command:sources",
 }
 

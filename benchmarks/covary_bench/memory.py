@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Peak", "device_peak", "highest", "host_peak", "status_bytes"]
+__all__ = ["Peak", "device_peak", "highest", "host_peak", "status_bytes", "torch_peak"]
 
 _RESET = Path("/proc/self/clear_refs")
 _SAMPLE_SECONDS = 0.001
@@ -46,25 +47,29 @@ def highest(work: Callable[[], object]) -> tuple[int, float]:
 
 
 @contextmanager
-def host_peak() -> Iterator[Peak]:
+def host_peak(base: int | None = None) -> Iterator[Peak]:
     """Main memory of this process while the block runs.
 
     VmHWM, reset through ``/proc/self/clear_refs``; where the kernel does not allow that, the
-    process's own maximum, which may stem from before the block.
+    process's own maximum, which may stem from before the block. What the C library has kept of
+    freed memory is given back first, lest it hide what the block allocates.
+
+    Args:
+        base: resident bytes above which to count; None: those just before the block.
     """
     peak = Peak()
+    _trim()
     try:
-        before = status_bytes("VmRSS")
+        before = status_bytes("VmRSS") if base is None else base
         _RESET.write_text("5", encoding="ascii")
     except OSError:
-        before = _lifetime_peak()
+        before = _lifetime_peak() if base is None else base
         yield peak
-        peak.bytes = _lifetime_peak() - before
+        peak.bytes = max(0, _lifetime_peak() - before)
         peak.method = "rise of ru_maxrss: 0 where an earlier peak was higher"
         return
     yield peak
-    peak.bytes = max(0, status_bytes("VmHWM") - before)
-    peak.method = "VmHWM, reset"
+    peak.bytes, peak.method = max(0, status_bytes("VmHWM") - before), "VmHWM, reset"
 
 
 @contextmanager
@@ -74,6 +79,26 @@ def device_peak(device: Any) -> Iterator[Peak]:
     NVML's figure for this process, sampled every millisecond and at the end; where NVML does not
     list the process (in most containers), torch's allocator, which sees what torch allocates.
     """
+    sampler = None
+    if device.type == "cuda":
+        import torch
+
+        sampler = _Sampler.of(torch.cuda.get_device_properties(device).uuid)
+    if sampler is None:
+        with torch_peak(device) as peak:
+            yield peak
+        return
+    peak = Peak()
+    torch.cuda.synchronize(device)
+    with sampler:
+        yield peak
+        torch.cuda.synchronize(device)
+    peak.bytes, peak.method = sampler.highest - sampler.before, "NVML per process, sampled"
+
+
+@contextmanager
+def torch_peak(device: Any) -> Iterator[Peak]:
+    """What torch's own allocator held on the device at most; nothing for the CPU."""
     peak = Peak()
     if device.type != "cuda":
         yield peak
@@ -82,18 +107,11 @@ def device_peak(device: Any) -> Iterator[Peak]:
 
     torch.cuda.synchronize(device)
     torch.cuda.reset_peak_memory_stats(device)
-    allocated = torch.cuda.memory_allocated(device)
-    sampler = _Sampler.of(torch.cuda.get_device_properties(device).uuid)
-    if sampler is None:
-        yield peak
-        torch.cuda.synchronize(device)
-        peak.bytes = torch.cuda.max_memory_allocated(device) - allocated
-        peak.method = "torch.cuda.max_memory_allocated, as NVML does not list the process"
-        return
-    with sampler:
-        yield peak
-        torch.cuda.synchronize(device)
-    peak.bytes, peak.method = sampler.highest - sampler.before, "NVML per process, sampled"
+    before = torch.cuda.memory_allocated(device)
+    yield peak
+    torch.cuda.synchronize(device)
+    peak.bytes = torch.cuda.max_memory_allocated(device) - before
+    peak.method = "torch.cuda.max_memory_allocated: what torch allocates"
 
 
 class _Sampler:
@@ -142,6 +160,11 @@ def _used(nvml: Any, handle: Any) -> int | None:
         if process.pid == os.getpid():
             return int(process.usedGpuMemory or 0) or None
     return None
+
+
+def _trim() -> None:
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _lifetime_peak() -> int:

@@ -1,19 +1,18 @@
-"""``covary bench clusterers`` and ``covary bench compare``; import torch when they run."""
+"""``covary bench clusterers``; what it needs is imported when it runs."""
 
 from __future__ import annotations
 
 import json
 import shlex
 from collections.abc import Sequence
-from itertools import groupby, product
+from itertools import product
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
-    from .schema import Results, Row, Setting
+    from .schema import Results, Setting
 
 __all__ = ["clusterers"]
 
@@ -160,6 +159,7 @@ def clusterers(
     from .data import check_settings
     from .jobs import TRACKS, backends, jobs
     from .ledger import Ledger
+    from .report import write_report
 
     settings = _settings(sizes, variants, ks, world_names, space, seed, sweep)
     check_settings(settings)
@@ -178,7 +178,8 @@ def clusterers(
     with progress(len(todo) * rounds) as report:
         rows = runner.run(todo, ledger, how, report)
     ledger.close()
-    click.echo(str(ledger.path), err=True)
+    for path in (ledger.path, *write_report([ledger.results()], out)):
+        click.echo(str(path), err=True)
     if as_json:
         click.echo(json.dumps(ledger.results().model_dump(), indent=2))
     else:
@@ -226,29 +227,27 @@ def _command(context: click.Context) -> str:
     return " ".join(parts)
 
 
+def _shown(tables: Any) -> tuple[Any, ...]:
+    t = tables
+    return (t.WARM, t.RATIO, t.COLD, t.HOST, t.DEVICE, t.EXCESS, t.ARI, t.IOU)
+
+
 def _print(results: Results) -> None:
-    """The rows as tables, one for each setting and track."""
+    """A table for each setting and track, and below it what did not run and why."""
     from ..report import print_table
+    from . import tables
+    from .merged import groups, letters, title
 
-    for (setting, track), rows in groupby(results.rows, key=lambda row: (row.setting, row.track)):
-        title = (
-            f"{setting.world} {setting.size}x{setting.size}, n = {setting.variants}, "
-            f"k = {setting.k}, {track}"
-        )
-        print_table(title, [_cells(row) for row in rows])
-
-
-def _cells(row: Row) -> dict[str, Any]:
-    times, memory, quality = row.times, row.memory, row.quality
-    return {
-        "clusterer": " ".join(filter(None, (row.id, row.variation))),
-        "warm ms": f"{1e3 * median(times.warm):.1f}" if times else "",
-        "cold ms": f"{1e3 * times.cold:.1f}" if times else "",
-        "extra MB": f"{memory.host / 1e6:.0f}" if memory and memory.host is not None else "",
-        "inertia ratio": f"{quality.inertia_ratio:.5f}"
-        if quality and quality.inertia_ratio
-        else "",
-        "ARI": f"{quality.ari_reference:.3f}" if quality and quality.ari_reference else "",
-        "IoU": f"{quality.iou:.3f}" if quality else "",
-        "status": row.status if row.status == "ok" else f"{row.status}: {row.reason}",
-    }
+    for group in groups(letters([results])):
+        columns = tables.shown_columns(group.entries, _shown(tables))
+        heads = ["clusterer", *(column.head for column in columns)]
+        rows = [
+            dict(zip(heads, [entry.name, *(cell.text for cell in figures)], strict=True))
+            for entry, figures in zip(group.entries, tables.cells(group, columns), strict=True)
+            if entry.ok
+        ]
+        if rows:
+            print_table(f"{title(group.setting)}: {group.track}", rows)
+        for entry in group.entries:
+            if not entry.ok:
+                click.echo(f"{entry.name}: {tables.why_not(entry)}")

@@ -18,30 +18,71 @@ from covary.errors import InputError, UnknownNameError, did_you_mean
 
 from .schema import Setting, Track
 
-__all__ = ["TRACKS", "VARIATIONS", "Backend", "Job", "backends", "jobs", "row_key", "sweep"]
+__all__ = [
+    "TRACKS",
+    "VARIATIONS",
+    "Backend",
+    "Job",
+    "Variation",
+    "backends",
+    "jobs",
+    "row_key",
+    "sweep",
+]
 
 TRACKS: tuple[Track, ...] = get_args(Track)
 
-VARIATIONS: dict[str, dict[str, dict[str, Any]]] = {
+
+@dataclass(frozen=True, slots=True)
+class Variation:
+    """One way in which a clusterer takes part."""
+
+    params: dict[str, Any] = field(default_factory=dict)
+    """What is changed, in both tracks."""
+    rule: dict[str, Any] = field(default_factory=lambda: {"tol": 1e-4, "max_iter": 300})
+    """Parameters of scikit-learn's stop rule, for the track of the same start; those that the
+    component does not have are left out, and its row says so."""
+    rule_note: str = ""
+    """How it departs from that rule, where the parameters do not tell."""
+    note: str = ""
+    """What else to know, in both tracks."""
+
+
+_FAISS_RULE: dict[str, Any] = {
+    "rule": {},
+    "rule_note": "faiss has no tolerance: it makes 25 passes whatever happens",
+}
+VARIATIONS: dict[str, dict[str, Variation]] = {
+    "covary/lloyd": {
+        "": Variation(),
+        "torch engine": Variation({"engine": "torch"}),
+    },
     "covary/faiss": {
-        "all points": {},
-        "faiss' subsample": {"max_points_per_centroid": 256},
+        "all points": Variation(**_FAISS_RULE),
+        "own subsample": Variation({"max_points_per_centroid": 256}, **_FAISS_RULE),
     },
     "covary/sklearn": {
-        "lloyd": {"algorithm": "lloyd"},
-        "elkan": {"algorithm": "elkan"},
+        "lloyd": Variation({"algorithm": "lloyd"}),
+        "elkan": Variation({"algorithm": "elkan"}),
+        "minibatch": Variation(
+            {"algorithm": "minibatch"}, rule_note="the rule judges single batches"
+        ),
+    },
+    "covary/opencv": {
+        "": Variation(
+            rule={"tol": 1e-4, "max_iter": 100},
+            rule_note="OpenCV makes 100 passes at most, and stops with the rule or later",
+        ),
+    },
+    "covary/minibatch": {
+        "": Variation(rule={"tol": 1e-4}, rule_note="the rule judges single batches"),
+    },
+    "covary/spherical": {
+        "": Variation(note="clusters by correlation: its inertia is not what it minimises"),
     },
 }
-"""Parameter sets by canonical id, for those that take part with more than one: name -> what is
-changed. All others take part once, as they are."""
-
-TOLERANCE, MOST_PASSES = 1e-4, 300
-
-_RULE = {"tol": TOLERANCE, "max_iter": MOST_PASSES}
-_OWN_RULE: dict[str, tuple[dict[str, Any], str]] = {
-    "covary/faiss": ({}, "faiss has no tolerance: it makes 25 passes whatever happens"),
-}
-"""Backends that cannot follow the rule: what they are given instead, and what to tell about it."""
+"""By canonical id, for those that take part with more than one parameter set, or need a word of
+explanation; all others take part once, as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +91,9 @@ class Backend:
 
     entry: Any
     """Its registration: ``covary.components`` gives it."""
-    variation: str = ""
-    params: dict[str, Any] = field(default_factory=dict)
+    name: str = ""
+    """Of the variation."""
+    variation: Variation = field(default_factory=Variation)
 
     @property
     def id(self) -> str:
@@ -86,24 +128,23 @@ class Job:
     @property
     def params(self) -> dict[str, Any]:
         """What the component is made with, the stop rule apart."""
-        return {"k": self.setting.k, **self.backend.params}
+        return {"k": self.setting.k, **self.backend.variation.params}
 
     @property
     def rule(self) -> dict[str, Any]:
         """Parameters that set the common stop rule, for components that have them."""
-        if self.track == "defaults":
-            return {}
-        return _OWN_RULE.get(self.backend.id, (_RULE, ""))[0]
+        return self.backend.variation.rule if self.track == "same start" else {}
 
     @property
-    def note(self) -> str:
-        """What a reader must know of the stop rule."""
-        return _OWN_RULE.get(self.backend.id, ({}, ""))[1] if self.track == "same start" else ""
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must know of it."""
+        variation = self.backend.variation
+        return variation.note, variation.rule_note if self.track == "same start" else ""
 
     @property
     def what(self) -> str:
         """For people, while it runs."""
-        name = " ".join(filter(None, (self.backend.id, self.backend.variation)))
+        name = " ".join(filter(None, (self.backend.id, self.backend.name)))
         return f"{name}, {self.track}, k = {self.setting.k}"
 
     def key(self) -> str:
@@ -111,7 +152,7 @@ class Job:
         backend = self.backend
         return row_key(
             backend.id,
-            backend.variation,
+            backend.name,
             backend.versions(),
             self.track,
             self.setting,
@@ -193,15 +234,15 @@ def _variations(entry: Any) -> Iterator[Backend]:
         yield Backend(entry)
         return
     known = set(entry.load().Params.model_fields)
-    for variation, params in VARIATIONS[entry.id].items():
-        if unknown := set(params) - known:
+    for name, variation in VARIATIONS[entry.id].items():
+        if unknown := variation.params.keys() - known:
             raise InputError(
-                f"variation {variation!r} of {entry.id}",
+                f"variation {name!r} of {entry.id}",
                 expected=f"some of its parameters: {', '.join(sorted(known))}",
                 got=", ".join(sorted(unknown)),
                 fix="correct VARIATIONS in covary_bench/clusterers/jobs.py",
             )
-        yield Backend(entry, variation, params)
+        yield Backend(entry, name, variation)
 
 
 def _place(backend: Backend, device: torch.device) -> tuple[str, str]:

@@ -184,7 +184,7 @@ def _row(job: Job, attempts: Sequence[Attempt]) -> Row:
     known = [one.busy for one in attempts if one.busy is not None]
     return Row(
         id=job.backend.id,
-        variation=job.backend.variation,
+        variation=job.backend.name,
         params=last.params or {**job.rule, **job.params},
         versions=job.backend.versions(),
         track=job.track,
@@ -193,7 +193,7 @@ def _row(job: Job, attempts: Sequence[Attempt]) -> Row:
         status=last.status,
         reason=last.reason,
         fix=last.fix,
-        note=job.note or last.note,
+        note="; ".join(filter(None, (*job.notes, last.note))),
         busy=max(known, default=None),
         **measured,
     )

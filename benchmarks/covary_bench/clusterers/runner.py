@@ -13,10 +13,10 @@ from covary.context import cache_folder
 from covary.errors import InputError
 from covary.files import output_folder, replacing
 
+from .attempts import attempt
 from .data import Dataset, data_name, prepare
 from .jobs import Job
 from .ledger import Ledger
-from .process import attempt
 from .protocol import Attempt, Request
 from .quality import judge
 from .reference import Reference, reference

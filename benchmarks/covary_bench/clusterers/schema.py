@@ -65,9 +65,15 @@ class Times(_Part):
 
 
 class Memory(_Part):
-    """Peak bytes of the first fit above what the process held just before it."""
+    """Peak bytes of a fit above what the process held just before it."""
 
-    host: int | None = Field(description="bytes of main memory; None where not measurable")
+    host: int | None = Field(
+        description="bytes of main memory in the first fit, which also loads and compiles code; "
+        "None where not measurable"
+    )
+    host_warm: int | None = Field(
+        default=None, description="the same of the second fit: what the algorithm itself needs"
+    )
     host_method: str = Field(description="how: VmHWM reset, or the fallback that was used")
     device: int | None = Field(default=None, description="bytes of GPU memory; None on a CPU")
     device_method: str = Field(default="", description="how: NVML per process, or the fallback")

@@ -18,14 +18,14 @@ import numpy as np
 import torch
 
 import covary
-from covary.errors import CovaryError, MissingPackageError
+from covary.errors import CovaryError, MissingPackageError, PluginError
 from covary.files import replacing
 from covary.plan import Plan, StagePlan
 
 from ..ceilings import Timer
 from ..memory import device_peak, host_peak, status_bytes
 from .protocol import Attempt, Request
-from .schema import Memory
+from .schema import Memory, Status
 
 __all__ = ["main", "work"]
 
@@ -61,8 +61,9 @@ def work(request: Request) -> Attempt:
     timer = Timer(device)
     with device_peak(device) as on_device, host_peak() as on_host:
         cold = timer(fit)
-    warm: list[float] = []
-    while len(warm) < request.repeats and (not warm or sum(warm) < request.enough):
+    with host_peak() as on_host_again:
+        warm = [timer(fit)]
+    while len(warm) < request.repeats and sum(warm) < request.enough:
         warm.append(timer(fit))
 
     if not torch.equal(summary.data.cpu(), _summary(request).data):
@@ -78,6 +79,7 @@ def work(request: Request) -> Attempt:
         warm=tuple(warm),
         memory=Memory(
             host=on_host.bytes,
+            host_warm=on_host_again.bytes,
             host_method=on_host.method,
             device=on_device.bytes,
             device_method=on_device.method,
@@ -92,8 +94,9 @@ def failure(error: BaseException) -> Attempt:
     if isinstance(error, MissingPackageError):
         return Attempt(status="missing", reason=error.what, fix=error.fix)
     if isinstance(error, CovaryError):
+        status: Status = "failed" if isinstance(error, PluginError) else "refused"
         reason = CovaryError(error.what, expected=error.expected, got=error.got)
-        return Attempt(status="refused", reason=str(reason), fix=error.fix)
+        return Attempt(status=status, reason=str(reason), fix=error.fix)
     words = f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
     if _out_of_memory(error):
         return Attempt(status="out of memory", reason=words, fix="a smaller size, fewer variants")
