@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import statistics
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,6 +16,8 @@ __all__ = ["RESULTS", "machine", "markdown_table", "print_table", "spread", "wri
 
 RESULTS = Path(__file__).parents[1] / "results"
 """Where committed results live in a checkout."""
+
+_PIPED_WIDTH = 160
 
 
 def machine() -> dict[str, Any]:
@@ -84,7 +87,8 @@ def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
         table.add_column(column, justify="right")
     for row in rows:
         table.add_row(*(_cell(value) for value in row.values()))
-    Console().print(table)
+    # Where that is no terminal, wide enough for whole rows.
+    Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH).print(table)
 
 
 def _cell(value: Any) -> str:

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -227,11 +227,6 @@ def _command(context: click.Context) -> str:
     return " ".join(parts)
 
 
-def _shown(tables: Any) -> tuple[Any, ...]:
-    t = tables
-    return (t.WARM, t.RATIO, t.COLD, t.HOST, t.DEVICE, t.EXCESS, t.ARI, t.IOU)
-
-
 def _print(results: Results) -> None:
     """A table for each setting and track, and below it what did not run and why."""
     from ..report import print_table
@@ -239,7 +234,7 @@ def _print(results: Results) -> None:
     from .merged import groups, letters, title
 
     for group in groups(letters([results])):
-        columns = tables.shown_columns(group.entries, _shown(tables))
+        columns = tables.shown_columns(group.entries, tables.SHORT)
         heads = ["clusterer", *(column.head for column in columns)]
         rows = [
             dict(zip(heads, [entry.name, *(cell.text for cell in figures)], strict=True))

@@ -102,7 +102,15 @@ class Entry:
         memory = self.row.memory
         if memory is None:
             return None
-        return memory.host if self.row.device == "cpu" else memory.device
+        return self.host if self.row.device == "cpu" else memory.device
+
+    @property
+    def host(self) -> int | None:
+        """Peak extra main memory of a warm fit; of the first where only that is known."""
+        memory = self.row.memory
+        if memory is None:
+            return None
+        return memory.host if memory.host_warm is None else memory.host_warm
 
     @property
     def excess(self) -> float | None:
