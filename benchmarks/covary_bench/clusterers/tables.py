@@ -14,8 +14,8 @@ from .schema import Memory, Quality, Setting, Times
 
 __all__ = [
     "COLUMNS",
-    "SHORT",
     "NONE",
+    "SHORT",
     "Cell",
     "Column",
     "Verdict",
@@ -131,11 +131,13 @@ LOAD = Column(
 )  # fmt: skip
 HOST = Column(
     "extra memory, MB", lambda entry: entry.host, _megabytes, "less",
-    "peak main memory of a warm fit above what the process held just before it; "
-    "1 MB is 10⁶ bytes",
+    "peak main memory of a warm fit above what the process held just before it, of the first "
+    "where only that is known; 1 MB is 10⁶ bytes",
 )  # fmt: skip
 FIRST_HOST = Column(
-    "first fit, extra memory, MB", _of_memory(lambda memory: memory.host), _megabytes, "less",
+    "first fit, extra memory, MB",
+    _of_memory(lambda memory: None if memory.host_warm is None else memory.host),
+    _megabytes, "less",
     "the same of the first fit, which also loads and compiles code",
 )  # fmt: skip
 DEVICE = Column(
@@ -181,7 +183,7 @@ COLUMNS = (
 SHORT = (WARM, RATIO, COLD, HOST, DEVICE, EXCESS, ARI, IOU)
 """Those that fit a narrow table."""
 
-_NEED_A_FIGURE = (CACHED, DEVICE, BUSY)
+_NEED_A_FIGURE = (CACHED, FIRST_HOST, DEVICE, BUSY)
 
 
 def shown_columns(
@@ -359,7 +361,7 @@ def markdown(runs: Sequence[Run], found: Sequence[Group], method: Sequence[str])
     lines = ["# Clusterers: time, memory and quality", ""]
     for run in runs:
         lines += [f"## {run.letter}: {escaped(machine_name(run))}", ""]
-        lines += [f"- {key}: {escaped(value)}" for key, value in machine_rows(run)]
+        lines += [f"- {escaped(key)}: {escaped(value)}" for key, value in machine_rows(run)]
         lines += [""]
     lines += ["## Method", "", *(f"{prose(paragraph)}\n" for paragraph in method)]
     lines += [*_legend(), ""]
@@ -397,7 +399,7 @@ def markdown_group(group: Group, several: bool) -> Iterator[str]:
     if others:
         yield from markdown_table((*heads, "not run"), others)
     for names, note in notes(group):
-        yield from ("", f"{escaped(names)}: {escaped(note)}.")
+        yield from ("", f"{escaped(names)}: {escaped(note.rstrip('.'))}.")
 
 
 def _names(entry: Entry, where: bool) -> tuple[str, ...]:
