@@ -258,7 +258,7 @@ def scaling(sweep: Sweep, colours: Mapping[str, int], alt_text: str) -> str:
     ]  # fmt: skip
     values = sorted({point["x"] for point in points})
     times = [point[key] for point in points for key in ("low", "high")]
-    width = 205
+    width = 192
     x, y = _Axis.over(values, width, 1.05), _Axis.over(times, _HEIGHT, 1.3)
     titles = {"N": "pixels N", "D": "features D = 3 × variants", "k": "clusters k"}
     shown = "round(sqrt(datum.value)) + '²'" if sweep.axis == "N" else "datum.value"
@@ -297,7 +297,7 @@ def _ends(
     heights = [y.length - y.pixel(entry.warm or y.low) for _, entry in ends]
     moved = labels.spread_out(heights, labels.FONT_SIZE + 1.5, y.length)
     rows = [
-        {"name": name, "text": _shortened(name, 17), "bold": entry.is_default,
+        {"name": name, "text": _shortened(name, 19), "bold": entry.is_default,
          "x": value, "y": entry.warm, "x2": x.value(x.length + 12),
          "y2": y.value(y.length - height), "x3": x.value(x.length + 15)}
         for name, (value, entry), height in zip(lines, ends, moved, strict=True)

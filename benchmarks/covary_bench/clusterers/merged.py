@@ -20,7 +20,7 @@ DEFAULT = "covary/lloyd"
 CLOSE = 1 + 1e-4
 """Inertia over that of a converged Lloyd up to which a result counts as converged too."""
 
-# The defaults of `covary bench clusterers`: size, variants, k.
+# Size, variants and k of the case that the goals are stated for.
 _MAIN = (1024, 50, 3)
 
 _TERMINAL_CODES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
@@ -151,7 +151,7 @@ def letters(results: Sequence[Results]) -> list[Run]:
 
 
 def groups(runs: Sequence[Run]) -> list[Group]:
-    """Every row of the runs in its group; the command's default setting first, then the larger."""
+    """Every row of the runs in its group; 1024×1024 with 50 variants and k = 3 first."""
     entries: dict[tuple[Setting, Track], list[Entry]] = {}
     for run in runs:
         warm = _default_times(run)
