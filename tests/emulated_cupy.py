@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import shutil
 import subprocess
+import sys
 import tempfile
 from contextlib import nullcontext
 from functools import cache
@@ -16,7 +17,8 @@ import numpy as np
 
 __all__ = ["COMPILER", "EmulatedCuPy"]
 
-COMPILER = shutil.which("g++")
+# The coroutines need what Linux' C library has.
+COMPILER = shutil.which("g++") if sys.platform == "linux" else None
 
 # Calls the kernel of the source before it with arguments that the coroutines can reach.
 _LAUNCHER = """

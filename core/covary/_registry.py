@@ -135,10 +135,10 @@ class Registered:
 
         Without the GPU it can still be created, and says itself what it needs once it is to run.
         """
-        needs = list(self.missing())
-        if self._lacks_gpu():
-            needs.append("a CUDA GPU (none was found)")
-        return f"needs {', '.join(needs)}" if needs else ""
+        packages = ", ".join(self.missing())
+        gpu = "a CUDA GPU (none was found)" if self._lacks_gpu() else ""
+        needs = " and ".join(filter(None, (packages, gpu)))
+        return f"needs {needs}" if needs else ""
 
     def remedy(self) -> str:
         """What to do where it is unavailable, as an imperative; empty where it is not."""

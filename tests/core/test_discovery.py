@@ -490,7 +490,7 @@ class TestGpus:
     ) -> None:
         monkeypatch.setattr("covary._registry.cuda_devices", lambda: 0)
         entry = self.entry(site, ("cuda",), ("no_such_engine",))
-        assert entry.unavailable() == "needs no_such_engine, a CUDA GPU (none was found)"
+        assert entry.unavailable() == "needs no_such_engine and a CUDA GPU (none was found)"
         assert entry.remedy().startswith("on a machine with an NVIDIA GPU")
         assert entry.remedy().endswith("run: pip install no_such_engine")
 
