@@ -30,7 +30,7 @@ def choose(name: EngineName, device: torch.device) -> type[Engine]:
             got=repr(name),
             fix={
                 "numba": "run on the CPU, with numba installed: pip install numba",
-                "triton": "run on CUDA, with triton installed: pip install triton",
+                "triton": "run on an NVIDIA GPU, with triton and a C compiler installed",
             }.get(name, ""),
         )
     return _load(preferred[0] if name == "auto" else name)
@@ -41,6 +41,10 @@ def _can_run(name: str, device: torch.device) -> bool:
         from . import _numba_engine
 
         return device.type == "cpu" and _numba_engine.available()
+    if name == "triton":
+        from . import _triton_engine
+
+        return device.type == "cuda" and _triton_engine.available(device)
     return name == "torch"
 
 
@@ -49,6 +53,10 @@ def _load(name: str) -> type[Engine]:
         from ._numba_engine import NumbaEngine
 
         return NumbaEngine
+    if name == "triton":
+        from ._triton_engine import TritonEngine
+
+        return TritonEngine
     from ._torch_engine import TorchEngine
 
     return TorchEngine
