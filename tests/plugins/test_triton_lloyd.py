@@ -66,7 +66,7 @@ class Compiled:
         self.code = triton.compile(
             triton.compiler.ASTSource(kernel, signature, constants, attributes),
             target=triton.backends.compiler.GPUTarget("cuda", capability, 32),
-            options={"num_warps": warps, "num_stages": stages},
+            options={"num_warps": warps, "num_stages": stages, "enable_fp_fusion": True},
         )
         self.threads, self.shared = 32 * warps, self.code.metadata.shared
 

@@ -165,9 +165,10 @@ class TritonEngine(Engine):
         if labels is not None:
             labels = labels.to(device=device, dtype=torch.int32).contiguous()
         with self.current():
-            _triton.closer[(rows * tiles,)](
+            _launch(
+                _triton.closer, (rows * tiles,),
                 *self.where, points, labels, closest, sums, rows // len(closest), points.shape[1],
-                BLOCK=16, PIXELS=pixels, OWN=labels is not None, KEEP=keep, num_warps=8,
+                BLOCK=16, PIXELS=pixels, OWN=labels is not None, KEEP=keep, warps=8,
             )  # fmt: skip
         return sums.sum(dim=1)
 
@@ -268,12 +269,13 @@ class _TritonRuns(Runs):
 
         tiling, features = self.tiling, self.engine.summary.features
         self._pass()
-        _triton.update[(len(self.centers),)](
+        _launch(
+            _triton.update, (len(self.centers),),
             self.sums, self.counts, self.partial_moved, self.centers, self.passes, self.settled,
             self.status, tolerance, self.engine.offset, self.high, self.low, self.bias, self.lanes,
             max_iter, self.k, features,
             PARTS=512, KP=tiling.clusters, PADDED=tiling.padded, BLOCK=self._block(),
-            SPLIT=tiling.split, num_warps=8,
+            SPLIT=tiling.split, warps=8,
         )  # fmt: skip
 
     def _pass(self) -> None:
@@ -286,22 +288,26 @@ class _TritonRuns(Runs):
         halves = (self.high, self.low, self.bias)
         partials = (self.partial_sums, self.partial_counts)
         shape = {"KP": tiling.clusters, "PIXELS": tiling.pixels, "SPLIT": tiling.split}
-        how = {"num_warps": tiling.warps, "num_stages": tiling.stages}
+        how = {"warps": tiling.warps, "stages": tiling.stages}
         if tiling.fused:
-            _triton.assign_and_sum[grid](
+            _launch(
+                _triton.assign_and_sum, grid,
                 *where, *halves, self.labels, *partials, self.partial_moved, self.status, count,
                 self.k, HEAD=tiling.head, TAIL=tiling.tail, STAGES=tiling.stages, **shape, **how,
             )  # fmt: skip
         else:
-            _triton.assign[grid](
+            _launch(
+                _triton.assign, grid,
                 *where, *halves, self.labels, self.partial_moved, self.status, count,
                 PADDED=tiling.padded, BLOCK=tiling.head, **shape, **how,
             )  # fmt: skip
-            _triton.sum_up[(*grid, tiling.padded // tiling.head)](
+            _launch(
+                _triton.sum_up, (*grid, tiling.padded // tiling.head),
                 *where, self.labels, *partials, self.status, count, self.k,
                 BLOCK=tiling.head, **shape, **how,
             )  # fmt: skip
-        _triton.reduce_sums[(count * self.k, -(-features // 16))](
+        _launch(
+            _triton.reduce_sums, (count * self.k, -(-features // 16)),
             *partials, self.engine.offset, self.sums, self.counts, self.status, self.lanes, self.k,
             features, PARTS=256, BLOCK=16, SPLIT=tiling.split,
         )  # fmt: skip
@@ -311,15 +317,28 @@ class _TritonRuns(Runs):
         from . import _triton
 
         tiling = self.tiling
-        _triton.split_centers[(len(self.centers),)](
+        _launch(
+            _triton.split_centers, (len(self.centers),),
             self.centers, self.engine.offset, self.high, self.low, self.bias, self.k,
             self.engine.summary.features, KP=tiling.clusters, PADDED=tiling.padded,
-            BLOCK=self._block(), SPLIT=tiling.split, num_warps=8,
+            BLOCK=self._block(), SPLIT=tiling.split, warps=8,
         )  # fmt: skip
 
     def _block(self) -> int:
         """Features at a time in kernels over the centres: one step of one program where it fits."""
         return min(_power(self.engine.summary.features), 4096 // self.tiling.clusters)
+
+
+def _launch(
+    kernel: Any,
+    grid: tuple[int, ...],
+    *args: Any,
+    warps: int = 4,
+    stages: int = 2,
+    **constants: Any,
+) -> None:
+    """Start a kernel, its products and sums fused whatever Triton's default is by now."""
+    kernel[grid](*args, num_warps=warps, num_stages=stages, enable_fp_fusion=True, **constants)
 
 
 class _Repeated:
