@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Peak", "device_peak", "highest", "host_peak", "status_bytes", "torch_peak"]
+__all__ = [
+    "Peak",
+    "device_peak",
+    "highest",
+    "host_peak",
+    "resident_bytes",
+    "status_bytes",
+    "torch_peak",
+]
 
 _RESET = Path("/proc/self/clear_refs")
 _SAMPLE_SECONDS = 0.001
@@ -37,6 +45,13 @@ def status_bytes(key: str) -> int:
     raise KeyError(key)
 
 
+def resident_bytes() -> int:
+    """Resident now, once the C library has given back what it kept of freed memory. Linux only."""
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    return status_bytes("VmRSS")
+
+
 def highest(work: Callable[[], object]) -> tuple[int, float]:
     """The highest resident size, bytes, while ``work`` ran, and its seconds. Linux only."""
     _RESET.write_text("5", encoding="ascii")
@@ -51,16 +66,15 @@ def host_peak(base: int | None = None) -> Iterator[Peak]:
     """Main memory of this process while the block runs.
 
     VmHWM, reset through ``/proc/self/clear_refs``; where the kernel does not allow that, the
-    process's own maximum, which may stem from before the block. What the C library has kept of
-    freed memory is given back first, lest it hide what the block allocates.
+    process's own maximum, which may stem from before the block. Without a base, memory that was
+    freed is given back to the system first, lest it hide what the block allocates.
 
     Args:
         base: resident bytes above which to count; None: those just before the block.
     """
     peak = Peak()
-    _trim()
     try:
-        before = status_bytes("VmRSS") if base is None else base
+        before = resident_bytes() if base is None else base
         _RESET.write_text("5", encoding="ascii")
     except OSError:
         before = _lifetime_peak() if base is None else base
@@ -160,11 +174,6 @@ def _used(nvml: Any, handle: Any) -> int | None:
         if process.pid == os.getpid():
             return int(process.usedGpuMemory or 0) or None
     return None
-
-
-def _trim() -> None:
-    with suppress(OSError, AttributeError):  # another C library
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _lifetime_peak() -> int:

@@ -12,7 +12,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-__all__ = ["RESULTS", "machine", "markdown_table", "print_table", "spread", "write_results"]
+__all__ = [
+    "RESULTS",
+    "check_writable",
+    "machine",
+    "markdown_table",
+    "print_table",
+    "spread",
+    "write_results",
+]
 
 RESULTS = Path(__file__).parents[1] / "results"
 """Where committed results live in a checkout."""
@@ -56,6 +64,21 @@ def spread(values: Sequence[float]) -> dict[str, float | int]:
         "q3": high,
         "max": ordered[-1],
     }
+
+
+def check_writable(folder: Path) -> Path:
+    """The folder, made if need be, in which a file could be written just now.
+
+    Raises:
+        OutputError: it cannot be made or written: better known before hours of measuring.
+    """
+    from covary.files import output_folder, replacing
+
+    probe = output_folder(folder) / ".covary-bench"
+    with replacing(probe) as temporary:
+        temporary.write_bytes(b"")
+    probe.unlink()
+    return folder
 
 
 def write_results(name: str, data: Mapping[str, Any], folder: Path = RESULTS) -> Path:

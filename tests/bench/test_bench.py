@@ -65,7 +65,7 @@ def test_every_committed_result_says_how_it_was_made() -> None:
     for path in files:
         data = json.loads(path.read_text(encoding="utf-8"))
         assert data["method"], path.name
-        assert data["command"].startswith("python -m covary_bench."), path.name
+        assert data["command"].startswith(("python -m covary_bench.", "covary bench ")), path.name
         assert data["machine"]["torch"], path.name
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
@@ -18,7 +17,6 @@ __all__ = ["clusterers"]
 
 _SWEEP = {"sizes": (128, 256, 512, 1024), "variants": (5, 10, 25, 50), "ks": (2, 3, 4, 8, 10)}
 _FAILED = ("crashed", "failed", "out of memory", "timeout")
-_NOT_TO_REPEAT = ("as_json", "force", "out", "remark", "resume", "retry")
 
 
 @click.command(short_help="Compare all clusterers in speed, memory and quality.")
@@ -153,6 +151,7 @@ def clusterers(
     """
     from covary.context import resolve_device
 
+    from ..command_line import command_line
     from ..progress import progress
     from ..report import machine
     from . import runner
@@ -168,15 +167,19 @@ def clusterers(
     ledger = Ledger(
         out,
         machine=machine(),
-        command=_command(click.get_current_context()),
+        command=command_line(click.get_current_context(), "covary bench clusterers"),
         remark=remark,
         resume=resume,
         force=force,
     )
     limit = None if memory is None else memory * 2**20
     how = runner.Conditions(repeats, rounds, timeout, limit, retry)
-    with progress(len(todo) * rounds) as report:
-        rows = runner.run(todo, ledger, how, report)
+    try:
+        with progress(len(todo) * rounds) as report:
+            rows = runner.run(todo, ledger, how, report)
+    except KeyboardInterrupt:
+        click.echo(f"what is done is kept in {out}: add --resume to go on", err=True)
+        raise
     ledger.close()
     for path in (ledger.path, *write_report([ledger.results()], out)):
         click.echo(str(path), err=True)
@@ -209,22 +212,6 @@ def _settings(
         chosen |= dict.fromkeys(sweep(next(iter(chosen)), **_SWEEP))
     # Those on the same data next to each other, so that it is rendered once.
     return sorted(chosen, key=lambda one: (one.world, one.size, one.variants, one.k))
-
-
-def _command(context: click.Context) -> str:
-    """The command that was given, its defaults left out."""
-    parts = ["covary bench clusterers"]
-    for option in context.command.params:
-        value = context.params[str(option.name)]
-        if value == option.get_default(context) or option.name in _NOT_TO_REPEAT:
-            continue
-        flag = option.opts[0]
-        if value is True:
-            parts.append(flag)
-            continue
-        for one in value if isinstance(value, tuple) else (value,):
-            parts += [flag, shlex.quote(str(one))]
-    return " ".join(parts)
 
 
 def _print(results: Results) -> None:

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from covary.errors import InputError
 from covary.files import output_folder, replacing
 
+from ..report import check_writable
 from .jobs import TRACKS, Job, row_key
 from .protocol import Attempt
 from .schema import FORMAT, Results, Row, Times
@@ -71,7 +72,7 @@ class Ledger:
         resume: bool = False,
         force: bool = False,
     ) -> None:
-        self.path = output_folder(folder) / FILE
+        self.path = check_writable(folder) / FILE
         self.unfinished = folder / ".unfinished"
         self._about: dict[str, Any] = {
             "command": command,
@@ -93,10 +94,6 @@ class Ledger:
         if not resume:
             shutil.rmtree(self.unfinished, ignore_errors=True)
         output_folder(self.unfinished)
-        # Refused now rather than after the first job, where the folder is there but read-only.
-        with replacing(folder / f".{FILE}.test") as probe:
-            probe.write_text("", encoding="utf-8")
-        (folder / f".{FILE}.test").unlink(missing_ok=True)
 
     def row(self, job: Job) -> Row | None:
         """The row of a job that was finished with these very parameters."""
@@ -155,7 +152,7 @@ class Ledger:
                 got=f"a difference in {', '.join(changed)}",
                 fix="choose another --out; `covary bench report` puts several machines together",
             )
-        self._rows = {_key(row): row for row in before.rows}
+        self._rows = {_key(row): _with_ratio(row, None) for row in before.rows}
 
     def _attempts_file(self, job: Job) -> Path:
         return self.unfinished / f"{job.key()}.json"
@@ -209,13 +206,14 @@ def _with_ratios(rows: Iterable[Row]) -> tuple[Row, ...]:
     return tuple(_with_ratio(row, best[row.setting, row.track]) for row in sorted(rows, key=_order))
 
 
-def _with_ratio(row: Row, best: float) -> Row:
-    if row.quality is None or best == 0:
+def _with_ratio(row: Row, best: float | None) -> Row:
+    if row.quality is None:
         return row
-    ratio = row.quality.inertia / best
+    ratio = row.quality.inertia / best if best else None
     quality = row.quality.model_copy(update={"inertia_ratio": ratio})
     return row.model_copy(update={"quality": quality})
 
 
 def _order(row: Row) -> tuple[Any, ...]:
-    return *row.setting.model_dump().values(), TRACKS.index(row.track)
+    setting = tuple(row.setting.model_dump().values())
+    return *setting, TRACKS.index(row.track), row.id, row.variation, row.device

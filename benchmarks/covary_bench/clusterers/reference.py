@@ -5,6 +5,8 @@ Independent of covary's own k-means: numpy alone, chunk by chunk, until not one 
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import log
@@ -216,5 +218,5 @@ def _read(path: Path) -> Reference | None:
                 inertia=float(kept["inertia"]),
                 iterations=int(kept["iterations"]),
             )
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return None

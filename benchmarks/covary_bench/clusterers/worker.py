@@ -33,9 +33,6 @@ __all__ = ["main", "work"]
 def main(path: str) -> None:
     """Do the job that the file at ``path`` describes."""
     request = Request.model_validate_json(Path(path).read_bytes())
-    # Where memory runs out the kernel should end this process, not the harness or a bystander.
-    with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     try:
         attempt = work(request)
     except (Exception, SystemExit) as error:
@@ -196,5 +193,12 @@ def _check_memory(
     ).check()
 
 
+def _volunteer() -> None:
+    """Be the first to go: where memory runs out, not the harness or a bystander should."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+
+
 if __name__ == "__main__":
+    _volunteer()
     main(sys.argv[1])
