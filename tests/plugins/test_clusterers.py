@@ -235,6 +235,7 @@ def test_a_constant_image_has_one_cluster(make, size):
     allowed = 1e-6 if make.exact is None else 0
     assert found.inertia <= allowed
     np.testing.assert_allclose(found.centers, make.space([[7, 7, 7]]), rtol=allowed)
+    assert make(1).fit_from(summary, found.centers + 1).inertia <= allowed
     with pytest.raises(InputError, match="distinct"):
         make(2).fit(summary)
 

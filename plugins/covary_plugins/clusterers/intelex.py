@@ -24,7 +24,7 @@ class Intelex(EstimatorAdapter):
 
     def memory(self, size: tuple[int, int], features: int) -> int:
         """Peak bytes beyond the summary: the float32 matrix, and maps of labels."""
-        return size[0] * size[1] * (4 * features + 36)
+        return size[0] * size[1] * (4 * features + 64)
 
     def _estimator(self, *, init: Any, n_init: int, random_state: int) -> Any:
         import torch

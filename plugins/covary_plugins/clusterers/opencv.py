@@ -49,8 +49,9 @@ class OpenCV(Adapter):
     params: Params
 
     def memory(self, size: tuple[int, int], features: int) -> int:
-        """Peak bytes beyond the summary: the float32 matrix, distances and maps of labels."""
-        return size[0] * size[1] * (4 * features + 64)
+        """Peak bytes beyond the summary: the float32 matrix, distances, seeding and labelling."""
+        labelling = Lloyd(k=self.params.k).memory(size, features)
+        return size[0] * size[1] * (4 * features + 36) + labelling
 
     def _run(
         self, summary: StyleSummary, centers: np.ndarray[Any, Any] | None, ctx: RunContext
@@ -62,7 +63,8 @@ class OpenCV(Adapter):
         nearest = Lloyd().predict
         labels = None
         if centers is not None:
-            labels = nearest(summary, torch.from_numpy(centers), ctx).cpu().reshape(-1).numpy()
+            # OpenCV 5 leaves labels of any other shape than (N, 1) as they were.
+            labels = nearest(summary, torch.from_numpy(centers), ctx).cpu().reshape(-1, 1).numpy()
         matrix = summary.matrix().cpu().numpy()
         allowed = self.params.tol * mean_variance(summary)
         with ThreadPoolExecutor(1) as thread, _threads(torch.get_num_threads()):
@@ -89,17 +91,19 @@ class OpenCV(Adapter):
         k = self.params.k
         epsilon = math.sqrt(allowed / k)
         kind = cv2.TERM_CRITERIA_MAX_ITER | cv2.TERM_CRITERIA_EPS
+        if one_pixel := len(matrix) == 1:
+            # OpenCV would take a single row of D numbers for D points.
+            matrix, labels = np.repeat(matrix, 2, axis=0), None
         cv2.setRNGSeed(seed)
         _, labels, centers = cv2.kmeans(
-            # OpenCV would take a single row of D numbers for D points.
-            matrix if len(matrix) > 1 else np.repeat(matrix, 2, axis=0),
+            matrix,
             k,
             labels,
             (kind, self.params.max_iter, epsilon),
             self.params.n_init if labels is None else 1,
             cv2.KMEANS_PP_CENTERS if labels is None else cv2.KMEANS_USE_INITIAL_LABELS,
         )
-        return labels.reshape(-1)[: len(matrix)], centers
+        return labels.reshape(-1)[: 1 if one_pixel else None], centers
 
 
 @contextmanager

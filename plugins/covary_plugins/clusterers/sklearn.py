@@ -14,8 +14,8 @@ __all__ = ["Sklearn"]
 class Sklearn(EstimatorAdapter):
     """``sklearn.cluster.KMeans`` or ``MiniBatchKMeans``, on the CPU.
 
-    Holds the summary as a float32 matrix, and Lloyd's and Elkan's algorithms copy it once more:
-    8*N*D bytes, 1.2 GB at 1024x1024 with 50 variants; mini-batches need half of that.
+    Holds the summary as a float32 matrix and scikit-learn copies it once more: 8*N*D bytes,
+    1.2 GB at 1024x1024 with 50 variants.
 
     With mini-batches, centres follow random samples and are not the means of their clusters to
     the last digit; labels and inertia are those of all pixels.
@@ -32,9 +32,8 @@ class Sklearn(EstimatorAdapter):
     params: Params
 
     def memory(self, size: tuple[int, int], features: int) -> int:
-        """Peak bytes beyond the summary: the float32 matrix, its copy, and maps of labels."""
-        matrices = 1 if self.params.algorithm == "minibatch" else 2
-        return size[0] * size[1] * (4 * matrices * features + 36)
+        """Peak bytes beyond the summary: the float32 matrix twice, and maps of labels."""
+        return size[0] * size[1] * (8 * features + 64)
 
     def _estimator(self, *, init: Any, n_init: int, random_state: int) -> Any:
         from sklearn.cluster import KMeans, MiniBatchKMeans

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Spherical"]
 
+# Rows that stay in the cache through the few steps on them.
+_CHUNK_BYTES = 2**20
+
 
 class Spherical(covary.Clusterer):
     """The default clusterer on pixels' correlations instead of their colours.
@@ -76,7 +79,7 @@ def _scaled(summary: StyleSummary) -> StyleSummary:
 
     dtype = torch.float32 if summary.dtype == torch.float32 else torch.float16
     planes = torch.empty((summary.features, summary.pixels), dtype=dtype, device=summary.device)
-    for start, rows in summary.chunks():
+    for start, rows in summary.chunks(_CHUNK_BYTES):
         planes[:, start : start + len(rows)] = _unit(rows).T
     return covary.StyleSummary(planes.T, summary.size)
 

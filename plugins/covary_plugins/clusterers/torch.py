@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Torch"]
 
-# Pixels for which distances are computed at once.
-_CHUNK = 2**14
+# Pixels for which distances are computed at once: cdist copies them.
+_CHUNK = 2**12
 
 
 class Torch(Adapter):
