@@ -21,7 +21,7 @@ from ._engine import Engine, Result
 from ._lloyd import Runs, iterate
 from ._seeding import kmeans_plus_plus
 
-__all__ = ["NumbaEngine", "available"]
+__all__ = ["NumbaEngine", "NumbaRuns", "available"]
 
 # Chunks large enough to be worth a thread's while and small enough to keep many of them busy. They
 # depend on nothing but N, and sums are added up chunk by chunk, so that results do not depend on
@@ -70,7 +70,7 @@ class NumbaEngine(Engine):
 
     def lloyd(self, starts: torch.Tensor, *, tol: float, max_iter: int) -> Result:
         """See :meth:`Engine.lloyd`."""
-        return iterate(_NumbaRuns(starts, self), tol=tol, max_iter=max_iter)
+        return iterate(NumbaRuns(starts, self), tol=tol, max_iter=max_iter)
 
     def nearest(self, centers: torch.Tensor) -> torch.Tensor:
         """See :meth:`Engine.nearest`."""
@@ -122,7 +122,9 @@ class NumbaEngine(Engine):
         return list(run(one, range(self.chunks)))
 
 
-class _NumbaRuns(Runs):
+class NumbaRuns(Runs):
+    """Runs whose passes leave out the tiles in which no label can change."""
+
     def __init__(self, starts: torch.Tensor, engine: NumbaEngine) -> None:
         from ._kernels import TILE
 
