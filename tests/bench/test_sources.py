@@ -13,8 +13,11 @@ import torch
 from click.testing import CliRunner
 from torch.utils.flop_counter import FlopCounterMode
 
-from covary_bench import ceilings, gpu, sources
+import covary
+from covary_bench import ceilings, gpu, gpu_clusterers, sources
+from covary_bench.checks import Budget
 from covary_bench.cli import bench
+from covary_bench.clusterers.protocol import Attempt, Request
 from covary_plugins.stylegan2 import Architecture
 from covary_plugins.stylegan2.execution import FP32, Execution
 
@@ -31,6 +34,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "CUTOFFS", {32: 3})
     for module in (sources, gpu):
         monkeypatch.setattr(module, "matmul_rate", lambda *_: 1e12)
+    for module in (sources, gpu, gpu_clusterers):
         monkeypatch.setattr(module, "copy_rate", lambda *_: 1e11)
 
 
@@ -135,12 +139,25 @@ def test_without_a_gpu_nothing_runs(
 
 @pytest.mark.usefixtures("tiny")
 def test_every_part_of_the_gpu_script_works() -> None:
-    rows = gpu.check(CPU, TINY, variants=3, c=3, side=32, repeats=2)
+    clusterers = ("lloyd", "torch", "cupy")
+    rows = gpu.check(CPU, TINY, variants=3, c=3, side=32, repeats=2, clusterers=clusterers)
     broken = [row for row in rows if row["good"] is False]
     assert not broken
+    results = {row["what"]: row for row in rows}
+    assert len(results) == len(rows)
     asked = [row["what"] for row in rows if row["good"]]
-    assert len(asked) == 2 + 4 + 1  # known answers, formats, lloyd
-    assert any("whole image" in row["what"] for row in rows)
+    assert len(asked) == 2 + 4 + 1  # known answers, formats, lloyd's engine that runs here
+    assert "a whole image (paper, A100: 0.9 s, 4.8 GB)" in results
+    for what in ("against the CPU", "k = 8, converged", "k = 3, one pass"):
+        assert results[f"lloyd, triton, {what}"]["result"].startswith("missing: run on ")
+    assert results["lloyd, torch, k = 8, converged"]["passes"] >= 1
+    assert results["lloyd, torch, k = 3, one pass"]["times_floor"] > 0
+    assert results["reading the pixels"]["seconds"] == 2 * 9 * 32 * 32 / 1e11
+    # Every clusterer of these names, in every variation, whether it can run here or not.
+    assert results["lloyd"]["agreement"] == 1
+    assert results["torch"]["agreement"] > 0.99
+    assert results["cupy"]["result"].startswith("missing: ")
+    assert results["lloyd against torch"]["times"] > 0
 
 
 @pytest.mark.usefixtures("tiny")
@@ -149,12 +166,49 @@ def test_a_part_that_breaks_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> N
         raise RuntimeError("CUDA error: an illegal instruction\nmore")
         yield
 
-    monkeypatch.setattr(gpu, "_lloyd", broken)
+    monkeypatch.setattr(gpu_clusterers, "agreement", broken)
+    monkeypatch.setattr(gpu_clusterers, "others", broken)
     monkeypatch.setattr(gpu, "_speed", broken)
     rows = gpu.check(CPU, TINY, variants=2, c=3, side=32, repeats=2)
     results = [row["result"] for row in rows if row["good"] is False]
-    assert results == ["RuntimeError: CUDA error: an illegal instruction"] * 2
+    assert results == ["RuntimeError: CUDA error: an illegal instruction"] * 3
     assert any("whole image" in row["what"] for row in rows)
+
+
+def test_what_there_is_no_time_for_is_said_to_be_left_out() -> None:
+    rows = gpu.check(CPU, TINY, seconds=0)
+    assert {row["result"] for row in rows} == {"left out: the time is up"}
+    assert {row["good"] for row in rows} == {None}
+    assert [row["what"] for row in rows][-1] == "clusterers"
+
+
+def test_clusterers_that_come_too_late_are_rows_as_well() -> None:
+    summary = gpu_clusterers.summary_of(8, 2, CPU)
+    rows = list(gpu_clusterers.others(summary, Budget(0), ["lloyd", "torch"]))
+    assert [row["what"] for row in rows] == ["lloyd", "lloyd, torch engine", "torch"]
+    assert {row["result"] for row in rows} == {"left out: the time is up"}
+
+
+def test_a_clusterer_that_fails_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_luck(request: Request, timeout: float) -> Attempt:
+        assert 0 < timeout <= 90
+        status = "crashed" if request.id == "covary/lloyd" else "refused"
+        return Attempt(status=status, reason="died of SIGSEGV")
+
+    monkeypatch.setattr(gpu_clusterers, "attempt", no_luck)
+    summary = gpu_clusterers.summary_of(8, 2, CPU)
+    rows = list(gpu_clusterers.others(summary, Budget(60), ["lloyd", "torch"]))
+    assert [row["result"] for row in rows[1:]] == [
+        "crashed: died of SIGSEGV", "refused: died of SIGSEGV",
+    ]  # fmt: skip
+    assert [row["good"] for row in rows] == [False, False, None]
+
+
+def test_pixels_of_the_gpu_script_are_planar_and_take_several_passes() -> None:
+    summary = gpu_clusterers.summary_of(64, 10, CPU)
+    assert (summary.dtype, summary.data.stride(0)) == (torch.float16, 1)
+    labels = covary.create("lloyd", k=3, coarse=1, tol=0).fit(summary)
+    assert labels.iterations > 3
 
 
 def test_the_page_on_speed_shows_the_committed_figures() -> None:
