@@ -16,7 +16,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-__all__ = ["TILE", "assign", "closer", "farthest", "nearest", "residual"]
+__all__ = ["TILE", "assign", "closer", "nearest", "residual"]
 
 TILE = 256
 """Pixels a tile: with 150 features 150 KB in float32."""
@@ -304,15 +304,16 @@ def _from_own(tile, centers, labels, scratch, out):
 
 @_jit
 def residual(data, planar, start, stop, offset, centers, labels):
-    """Sum of squared distances of pixels start..stop-1 to the centre of their label.
+    """Squared distances of pixels start..stop-1 to the centre of their label.
 
     Arguments as in :func:`assign`, but for one run: ``centers`` (K, D), ``labels`` (N,).
+
+    Returns:
+        Their sum, the largest, and the first pixel that has it.
     """
-    tile, scratch = (
-        np.empty((len(offset), TILE + _PAD), np.float32),
-        np.empty((2, TILE), np.float32),
-    )
-    total = 0.0
+    tile = np.empty((len(offset), TILE + _PAD), np.float32)
+    scratch = np.empty((2, TILE), np.float32)
+    total, largest, index = 0.0, np.float32(-1), start
     for first in range(start, stop, TILE):
         count = min(TILE, stop - first)
         own, distances = labels[first : first + count], scratch[0, :count]
@@ -320,29 +321,9 @@ def residual(data, planar, start, stop, offset, centers, labels):
         _from_own(tile, centers, own, scratch[1, :count], distances)
         for p in range(count):
             total += distances[p]
-    return total
-
-
-@_jit
-def farthest(data, planar, start, stop, offset, centers, labels):
-    """(squared distance, index) of the pixel farthest from the centre of its label, the first.
-
-    Arguments as in :func:`residual`.
-    """
-    tile, scratch = (
-        np.empty((len(offset), TILE + _PAD), np.float32),
-        np.empty((2, TILE), np.float32),
-    )
-    best, index = np.float32(-1), start
-    for first in range(start, stop, TILE):
-        count = min(TILE, stop - first)
-        own, distances = labels[first : first + count], scratch[0, :count]
-        _load(data, planar, first, count, offset, tile)
-        _from_own(tile, centers, own, scratch[1, :count], distances)
-        for p in range(count):
-            if distances[p] > best:
-                best, index = distances[p], first + p
-    return best, index
+            if distances[p] > largest:
+                largest, index = distances[p], first + p
+    return total, largest, index
 
 
 @_jit

@@ -83,11 +83,17 @@ class NumbaEngine(Engine):
 
     def inertia(self, labels: torch.Tensor, centers: torch.Tensor) -> float:
         """See :meth:`Engine.inertia`."""
+        return float(sum(total for total, _, _ in self.residuals(labels, centers)))
+
+    def residuals(
+        self, labels: torch.Tensor, centers: torch.Tensor
+    ) -> list[tuple[float, float, int]]:
+        """Of each chunk: the sum of squared distances to own centres, the largest, and whose."""
         from . import _kernels
 
         ids = labels.to(torch.int32).contiguous().numpy()
         own = centers.to(torch.float32).contiguous().numpy()
-        return float(sum(self.each(lambda _, at: _kernels.residual(*at, own, ids))))
+        return self.each(lambda _, at: _kernels.residual(*at, own, ids))
 
     def row(self, index: int) -> torch.Tensor:
         """One pixel, float32 (D,)."""
@@ -175,12 +181,9 @@ class NumbaRuns(Runs):
         return self.engine.row(index)
 
     def farthest(self, run: int, means: torch.Tensor) -> int | None:
-        from . import _kernels
-
-        own, labels = means.to(torch.float32).numpy(), self.labels[run].numpy()
-        found = self.engine.each(lambda _, at: _kernels.farthest(*at, own, labels))
-        distance, index = max(found, key=lambda pair: (pair[0], -pair[1]))
-        return int(index) if distance > 0 else None
+        found = self.engine.residuals(self.labels[run], means)
+        _, largest, index = max(found, key=lambda chunk: (chunk[1], -chunk[2]))
+        return int(index) if largest > 0 else None
 
     def inertia(self, run: int) -> float:
         # |x - c|^2 over the pixels of a cluster needs only their count, sum and squares.
