@@ -215,9 +215,8 @@ def _pipeline(generator: Generator, device: torch.device, variants: int, c: int)
 
 
 def _clustering(device: torch.device, side: int, variants: int) -> Iterator[Row]:
-    summary = gpu_clusterers.summary_of(side, variants, device)
-    yield from gpu_clusterers.converged(summary)
-    yield from gpu_clusterers.passes(summary)
+    yield from gpu_clusterers.converged(gpu_clusterers.summary_of(side, variants, device))
+    yield from gpu_clusterers.passes(side, variants, device)
 
 
 def _clusterers(
