@@ -298,6 +298,23 @@ def test_initial_centres_that_attract_no_pixel(make, seed, far):
 
 
 @every
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters")
+@settings(max_examples=10)
+@given(seed=SEEDS, k=st.integers(1, 5), spare=st.integers(0, 2))
+def test_hardly_more_colours_than_clusters(make, seed, k, spare):
+    rng = np.random.default_rng(seed)
+    colours = rng.permutation(256)[: 4 * (k + spare)].reshape(-1, 4)
+    picks = np.concatenate([np.arange(k + spare), rng.integers(0, k + spare, 60 - k - spare)])
+    summary = StyleSummary.from_matrix(colours[picks].astype(np.uint8), (6, 10))
+    beyond = 300.0 + torch.arange(k)[:, None] * torch.arange(1, 5)
+    for found in (make(k).fit(summary), make(k).fit_from(summary, beyond)):
+        assert bool(torch.isfinite(found.centers).all())
+        assert int(found.counts.sum()) == 60
+        own = distances(summary, found.centers, make.space)[range(60), found.labels.reshape(-1)]
+        assert found.inertia == pytest.approx(own.sum(), rel=1e-2, abs=1e-2)
+
+
+@every
 @settings(max_examples=6)
 @given(seed=SEEDS, dtype=st.sampled_from([torch.uint8, torch.float16, torch.float32]))
 def test_the_layout_of_the_summary_does_not_matter(make, seed, dtype):

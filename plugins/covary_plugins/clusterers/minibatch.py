@@ -26,7 +26,8 @@ class MiniBatch(Adapter):
 
     Each batch moves a centre to the mean of all sampled pixels that it was ever the nearest to
     (Sculley 2010). Begins with the default clusterer's centres of a first batch; where given
-    centres attract no pixel, they move to the pixel of the batch farthest from all centres.
+    centres attract no pixel, they move to the pixel of the batch farthest from all centres. A
+    centre that lost its pixels to others later stays, and its cluster may end up empty.
 
     Reads all pixels only to label them at the end. Centres are near the means of their clusters,
     not at them: the inertia is above that of ``lloyd`` from the same start. ``iterations`` counts

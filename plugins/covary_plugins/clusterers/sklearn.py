@@ -17,6 +17,9 @@ class Sklearn(EstimatorAdapter):
     Holds the summary as a float32 matrix and scikit-learn copies it once more: 8*N*D bytes,
     1.2 GB at 1024x1024 with 50 variants.
 
+    Where hardly more colours than clusters meet initial centres far from them, scikit-learn may
+    leave a cluster empty; it warns of it, and the cluster's count is 0.
+
     With mini-batches, centres follow random samples and are not the means of their clusters to
     the last digit; labels and inertia are those of all pixels.
     """
