@@ -97,7 +97,7 @@ def device_peak(device: Any) -> Iterator[Peak]:
     if device.type == "cuda":
         import torch
 
-        sampler = _Sampler.of(torch.cuda.get_device_properties(device).uuid)
+        sampler = _Sampler.of(device)
     if sampler is None:
         with torch_peak(device) as peak:
             yield peak
@@ -138,14 +138,15 @@ class _Sampler:
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     @classmethod
-    def of(cls, uuid: object) -> _Sampler | None:
-        """One for the GPU of that UUID; None where NVML does not know this process."""
+    def of(cls, device: Any) -> _Sampler | None:
+        """One for a CUDA device of torch; None where NVML does not list this process on it."""
         try:
             import pynvml
+            import torch
 
             pynvml.nvmlInit()
-            name = str(uuid)
-            name = name if name.startswith(("GPU-", "MIG-")) else f"GPU-{name}"
+            uuid = str(torch.cuda.get_device_properties(device).uuid)
+            name = uuid if uuid.startswith(("GPU-", "MIG-")) else f"GPU-{uuid}"
             handle = pynvml.nvmlDeviceGetHandleByUUID(name.encode())
             used = _used(pynvml, handle)
         except Exception:  # not installed, no library, no permission: all mean "ask torch"

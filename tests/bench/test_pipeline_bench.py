@@ -7,12 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
 
 import covary
-from covary_bench import memory, pipeline
+from covary_bench import pipeline
 from covary_bench.cli import bench
 
 TINY = ["--size", "32", "--variants", "4", "--repeats", "1"]
@@ -65,28 +64,6 @@ def test_memory_is_that_of_its_stage(monkeypatch: pytest.MonkeyPatch) -> None:
     found = pipeline.work(request(repeats=1))
     assert found.host["clusterer"] > 290 * 2**20
     assert max(found.host[stage] for stage in pipeline.STAGES if stage != "clusterer") < 200 * 2**20
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_peak_is_above_what_was_held_before() -> None:
-    held = np.ones(100 * 2**20, np.uint8)
-    with memory.host_peak() as peak:
-        more = np.ones(50 * 2**20, np.uint8)
-    assert peak.bytes is not None
-    assert 45 * 2**20 < peak.bytes < 80 * 2**20
-    with memory.host_peak() as none:
-        pass
-    assert none.bytes is not None
-    assert none.bytes < 10 * 2**20
-    del held, more
-
-
-def test_without_proc_the_lifetime_maximum_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "_RESET", Path("/no/such/file"))
-    with memory.host_peak() as peak:
-        pass
-    assert "ru_maxrss" in peak.method
-    assert peak.bytes is not None
 
 
 def test_a_size_that_takes_too_long_is_a_row(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -50,7 +51,7 @@ class Variation:
 
 _FAISS_RULE: dict[str, Any] = {
     "rule": {},
-    "rule_note": "faiss has no tolerance: it makes 25 passes whatever happens",
+    "rule_note": "faiss has no tolerance: it makes 25 passes, or stops where one lowers nothing",
 }
 VARIATIONS: dict[str, dict[str, Variation]] = {
     "covary/lloyd": {
@@ -99,6 +100,10 @@ class Backend:
     def id(self) -> str:
         """Canonical id."""
         return str(self.entry.id)
+
+    def slug(self) -> str:
+        """A folder's name for it."""
+        return re.sub(r"[^a-z0-9]+", "-", f"{self.id} {self.name}".lower()).strip("-")
 
     def versions(self) -> dict[str, str]:
         """Distribution -> version, of covary, its plugin and the packages it needs."""

@@ -26,14 +26,16 @@ __all__ = ["Ledger"]
 METHOD = """\
 Each job is a backend on one setting in one track, and runs in fresh processes of its own: `load` is
 the time of importing its packages (torch and numpy apart, which the harness needs) and making the
-component, `cold` its first fit in a process that finds no compiled code on disk, `cached` the first
-fit of the second process, `warm` every later fit, of all processes; a fit includes the conversions
-that a backend needs, and the device is synchronised inside the region. Every backend is handed the
-compact planar summary as a pipeline stores it, in ordinary memory of its own device. Jobs of one
-setting are neighbours and take turns; `busy` is how many cores others kept busy meanwhile. Compare
-within a file: times of different machines, or of different hours, do not compare.
+component, `cold` the first fit of its first process, `cached` that of its second, `warm` every
+later fit, of all processes; a fit includes the conversions that a backend needs, and the device is
+synchronised inside the region. The first row of a backend finds no compiled code on disk, as on a
+new machine; later rows and processes find what it has kept. Every backend is handed the compact
+planar summary as a pipeline stores it, in ordinary memory of its own device. Jobs of one setting
+are neighbours and take turns; `busy` is how many cores others kept busy meanwhile. Compare within a
+file: times of different machines, or of different hours, do not compare.
 
-Memory is the peak of the first fit above what the process held before it, the summary not counted.
+Memory is the peak of a fit above what the process held before it, the summary not counted: `host`
+of the first, which also loads and compiles code, `host_warm` of the second.
 
 Track "same start": initial centres by greedy k-means++, drawn once per setting in numpy with the
 setting's seed; stop when the centres' squared shift is at most 1e-4 times the mean variance, or

@@ -150,8 +150,8 @@ class _Bench:
             repeats=self.conditions.repeats,
             enough=_ENOUGH_SECONDS,
             memory=self.conditions.memory,
-            # Of this job alone: its first process compiles, its second finds what that kept.
-            cache=output_folder(self.ledger.unfinished / "cache" / job.key()),
+            # Of this backend alone: nobody pays for what others compile, nor profits from it.
+            cache=output_folder(self.ledger.unfinished / "cache" / job.backend.slug()),
             labels=folder / "labels.npy",
             answer=folder / "answer.json",
         )

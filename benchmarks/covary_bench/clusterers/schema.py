@@ -55,7 +55,10 @@ class Times(_Part):
     """Seconds by the wall clock, the device synchronised inside the region."""
 
     load: float = Field(description="importing the backend's packages and making the component")
-    cold: float = Field(description="the first fit of the process, compilation included")
+    cold: float = Field(
+        description="the first fit of the first process; in a backend's first row of a run it "
+        "compiles what is compiled"
+    )
     warm: tuple[float, ...] = Field(description="every later fit, conversions included")
     cached: float | None = Field(
         default=None,
