@@ -102,6 +102,12 @@ def test_a_few_megabytes_never_count() -> None:
     assert changed(row(host=0), row(host=30 * MIB)) == [("host memory, bytes", True)]
 
 
+def test_first_fits_are_compared_with_first_fits() -> None:
+    known = row(host=50 * MIB)
+    unknown = row(memory=Memory(host=900 * MIB, host_method="VmHWM, reset"))
+    assert changed(unknown, known) == changed(known, unknown) == []
+
+
 def test_device_memory_counts_too() -> None:
     memories = [
         Memory(host=0, host_method="", device=device, device_method="NVML") for device in (100, 200)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+
 import pytest
 import torch
 
 import covary
 from covary_bench.clusterers import jobs as module
+from covary_bench.clusterers.commands import _settings
+from covary_bench.clusterers.data import data_name
 from covary_bench.clusterers.jobs import TRACKS, VARIATIONS, Variation, backends, jobs, sweep
 from covary_bench.clusterers.schema import Setting
 
@@ -66,6 +70,17 @@ def test_a_sweep_changes_one_thing_at_a_time() -> None:
             n for n in ("size", "variants", "k") if getattr(setting, n) != getattr(SETTING, n)
         ]
         assert len(differs) == 1
+
+
+def test_the_command_adds_the_sweep_and_keeps_the_same_data_together() -> None:
+    options = ((256,), (50,), (3, 8), ("avatars", "rooms"), "lab", 0)
+    plain, swept = (_settings(*options, with_sweep) for with_sweep in (False, True))
+    assert len(plain) == 4
+    assert set(plain) < set(swept)
+    assert {s.size for s in swept} >= {128, 256, 512, 1024}
+    assert {s.k for s in swept} >= {2, 3, 4, 8, 10}
+    names = [data_name(setting) for setting in swept]
+    assert len([name for name, _ in groupby(names)]) == len(set(names))
 
 
 def test_versions_name_covary_and_the_packages() -> None:

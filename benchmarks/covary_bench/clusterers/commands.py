@@ -149,6 +149,7 @@ def clusterers(
     Each runs in a process of its own; one that is missing, refuses, crashes or takes too long is a
     row with the reason. Exits with 1 where a clusterer failed.
     """
+    import covary
     from covary.context import resolve_device
 
     from ..command_line import command_line
@@ -187,6 +188,8 @@ def clusterers(
         click.echo(json.dumps(ledger.results().model_dump(), indent=2))
     else:
         _print(ledger.results())
+    if covary.problems():
+        click.echo("some plugins have problems, see `covary doctor`", err=True)
     if any(row.status in _FAILED for row in rows):
         click.get_current_context().exit(1)
 

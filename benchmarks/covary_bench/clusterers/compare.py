@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any, Literal
 
 from ..report import spread
-from .schema import Memory, Results, Row
+from .schema import Results, Row
 
 __all__ = ["Change", "Comparison", "Limits", "compare"]
 
@@ -114,16 +114,14 @@ def _changes(name: str, old: Row, new: Row, limits: Limits) -> Iterator[Change]:
         yield from _times(name, old.times.warm, new.times.warm, limits.time)
     if old.memory and new.memory:
         host, device = "host memory, bytes", "device memory, bytes"
-        used = _host(old.memory), _host(new.memory)
+        used = old.memory.host_warm, new.memory.host_warm
+        if None in used:  # one of them knows the first fit only
+            used = old.memory.host, new.memory.host
         yield from _memory(name, host, used[0], used[1], limits.memory)
         yield from _memory(name, device, old.memory.device, new.memory.device, limits.memory)
     if old.quality and new.quality:
         ratios = old.quality.reference_ratio, new.quality.reference_ratio
         yield from _beyond(name, "inertia", ratios[0], ratios[1], limits.inertia)
-
-
-def _host(memory: Memory) -> int | None:
-    return memory.host if memory.host_warm is None else memory.host_warm
 
 
 def _times(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
@@ -27,7 +27,6 @@ __all__ = [
     "Variation",
     "backends",
     "jobs",
-    "row_key",
     "sweep",
 ]
 
@@ -153,16 +152,13 @@ class Job:
         return f"{name}, {self.track}, k = {self.setting.k}"
 
     def key(self) -> str:
-        """Names the job among those of a run; its row's key is the same."""
+        """Equal for jobs that measure the same thing in the same way; fit for a file name."""
         backend = self.backend
-        return row_key(
-            backend.id,
-            backend.name,
-            backend.versions(),
-            self.track,
-            self.setting,
-            self.device_name,
-        )
+        parts = [
+            *(backend.id, backend.name, self.track, self.setting.model_dump(), self.device_name),
+            *(self.params, self.rule, backend.versions()),
+        ]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:20]
 
     def obstacle(self) -> tuple[str, str] | None:
         """(why, what would help) where it cannot run here at all."""
@@ -172,19 +168,6 @@ class Job:
             devices = " or ".join(self.backend.entry.component.devices)
             return f"runs on {devices}, which this benchmark was not asked for", "choose --device"
         return None
-
-
-def row_key(
-    component_id: str,
-    variation: str,
-    versions: Mapping[str, str],
-    track: Track,
-    setting: Setting,
-    device_name: str,
-) -> str:
-    """Equal for rows that measure the same thing; fit for a file name."""
-    parts = [component_id, variation, dict(versions), track, setting.model_dump(), device_name]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:20]
 
 
 def backends(names: Sequence[str] = ()) -> list[Backend]:

@@ -16,12 +16,15 @@ from covary.errors import InputError
 from covary.files import output_folder, replacing
 
 from ..report import check_writable
-from .jobs import TRACKS, Job, row_key
+from .jobs import TRACKS, Job
 from .protocol import Attempt
-from .schema import FORMAT, Results, Row, Times
+from .schema import FORMAT, Results, Row, Setting, Times, Track
 from .store import FILE, load_results, save_results
 
 __all__ = ["Ledger"]
+
+_Place = tuple[str, str, Track, Setting, str]
+"""What a results file has one row of: a row of other versions takes the place of the older."""
 
 METHOD = """\
 Each job is a backend on one setting in one track, and runs in fresh processes of its own: `load` is
@@ -82,7 +85,7 @@ class Ledger:
             "remark": remark,
             "machine": machine,
         }
-        self._rows: dict[str, Row] = {}
+        self._rows: dict[_Place, Row] = {}
         if self.path.exists() and not force:
             if not resume:
                 raise InputError(
@@ -98,10 +101,11 @@ class Ledger:
         output_folder(self.unfinished)
 
     def row(self, job: Job) -> Row | None:
-        """The row of a job that was finished with these very parameters."""
-        row = self._rows.get(job.key())
-        asked = job.params.items()
-        same = row is not None and all(row.params.get(name) == value for name, value in asked)
+        """The row of a job that was finished with these very versions and parameters."""
+        row = self._rows.get(_place_of(job))
+        if row is None or row.versions != job.backend.versions():
+            return None
+        same = all(row.params.get(name) == value for name, value in job.params.items())
         return row if same else None
 
     def attempts(self, job: Job) -> list[Attempt]:
@@ -121,7 +125,7 @@ class Ledger:
     def finish(self, job: Job, attempts: Sequence[Attempt]) -> Row:
         """Make the row of a job, and write the results."""
         row = _row(job, attempts)
-        self._rows[job.key()] = row
+        self._rows[_place_of(job)] = row
         self.save()
         self._attempts_file(job).unlink(missing_ok=True)
         return row
@@ -154,14 +158,24 @@ class Ledger:
                 got=f"a difference in {', '.join(changed)}",
                 fix="choose another --out; `covary bench report` puts several machines together",
             )
-        self._rows = {_key(row): _with_ratio(row, None) for row in before.rows}
+        self._rows = {_place(row): _with_ratio(row, None) for row in before.rows}
+        self._about["remark"] = self._about["remark"] or before.remark
+        again = f"{self._about['command']} --resume"
+        commands = before.command.split("; ")
+        if self._about["command"] != commands[0] and again not in commands:
+            commands.append(again)
+        self._about["command"] = "; ".join(commands)
 
     def _attempts_file(self, job: Job) -> Path:
         return self.unfinished / f"{job.key()}.json"
 
 
-def _key(row: Row) -> str:
-    return row_key(row.id, row.variation, row.versions, row.track, row.setting, row.device)
+def _place(row: Row) -> _Place:
+    return row.id, row.variation, row.track, row.setting, row.device
+
+
+def _place_of(job: Job) -> _Place:
+    return job.backend.id, job.backend.name, job.track, job.setting, job.device_name
 
 
 def _row(job: Job, attempts: Sequence[Attempt]) -> Row:

@@ -47,7 +47,10 @@ def work(request: Request) -> Attempt:
     summary = _summary(request).to(device)
     _limit(request.memory)
     ctx = covary.RunContext(
-        device=device, seed=request.seed, memory=request.memory, cache=request.cache
+        device=device,
+        seed=request.seed,
+        memory=request.memory if device.type == "cpu" else None,
+        cache=request.cache,
     ).at("clusterer", request.id)
     start = time.perf_counter()
     component, params, note = _component(request)
