@@ -1,4 +1,4 @@
-"""The command that makes a result again, from what click was given."""
+"""What the commands share: options, and the command that makes a result again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,33 @@ from collections.abc import Collection
 
 import click
 
-__all__ = ["NOT_TO_REPEAT", "command_line"]
+__all__ = [
+    "NOT_TO_REPEAT",
+    "command_line",
+    "device_option",
+    "json_option",
+    "remark_option",
+    "seed_option",
+    "space_option",
+    "timeout_option",
+]
+
+device_option = click.option("--device", default="auto", show_default=True)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+remark_option = click.option(
+    "--remark", default="", help="Kept in the results, e.g. that the machine was shared."
+)
+seed_option = click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all that is drawn."
+)
+space_option = click.option("--space", default="lab", show_default=True, help="Feature space.")
+timeout_option = click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=600.0,
+    show_default=True,
+    help="Seconds for one process.",
+)
 
 NOT_TO_REPEAT = frozenset({"as_json", "force", "out", "remark", "resume", "retry"})
 """Options that say where results go, and have no part in them."""

@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from .command_line import (
+    command_line,
+    device_option,
+    json_option,
+    remark_option,
+    seed_option,
+    space_option,
+    timeout_option,
+)
+
+if TYPE_CHECKING:
+    from .pipeline import Request
 
 __all__ = ["pipeline"]
 
@@ -30,7 +44,7 @@ __all__ = ["pipeline"]
     show_default=True,
     help="Scene.",
 )
-@click.option("--space", default="lab", show_default=True, help="Feature space.")
+@space_option
 @click.option("--clusterer", default="lloyd", show_default=True, help="Name of a clusterer.")
 @click.option(
     "--repeats",
@@ -39,17 +53,11 @@ __all__ = ["pipeline"]
     show_default=True,
     help="Timed runs, after one that is cold.",
 )
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    default=600.0,
-    show_default=True,
-    help="Seconds for one size.",
-)
-@click.option("--device", default="auto", show_default=True)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--remark", default="", help="Kept in the results, e.g. that the machine was shared.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+@timeout_option
+@device_option
+@seed_option
+@remark_option
+@json_option
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), help="Write pipeline.json."
 )
@@ -76,26 +84,17 @@ def pipeline(
     from covary.context import resolve_device
 
     from . import pipeline as bench
-    from .command_line import command_line
-    from .progress import progress
-    from .report import check_writable, machine, print_table, write_results
+    from .report import check_writable, machine, write_results
 
-    place = str(resolve_device(device))
-    requests = [
-        bench.Request(
-            world=world, size=size, variants=variants, k=k, space=space, clusterer=clusterer,
-            seed=seed, device=place, repeats=repeats, answer=Path(),
-        )
-        for size in sizes
-    ]  # fmt: skip
+    first = bench.Request(
+        world=world, size=min(sizes), variants=variants, k=k, space=space, clusterer=clusterer,
+        seed=seed, device=str(resolve_device(device)), repeats=repeats, answer=Path(),
+    )  # fmt: skip
+    requests = [first.model_copy(update={"size": size}) for size in sizes]
     bench.check(requests)
     if out is not None:
         check_writable(out)
-    rows = []
-    with progress(len(requests)) as report:
-        for done, request in enumerate(requests):
-            report(f"{request.size}x{request.size}", done)
-            rows.append(bench.measure(request, timeout))
+    rows = _measured(requests, timeout)
     data = {
         "method": bench.__doc__,
         "command": command_line(click.get_current_context(), "covary bench pipeline"),
@@ -104,17 +103,36 @@ def pipeline(
     }
     if out is not None:
         click.echo(str(write_results("pipeline", data, out)), err=True)
-    good = [row for row in rows if row["status"] == "ok"]
     if as_json:
         click.echo(json.dumps({"machine": machine(), **data}, indent=2))
-    elif good:
-        title = f"{world}, {variants} variants, {space}, {clusterer}, k = {k}, {place}"
-        print_table(title, [_cells(row) for row in good])
-    for row in rows:
-        if row["status"] != "ok":
-            click.echo(f"{row['size']}x{row['size']}: {row['status']}: {row['reason']}", err=True)
-    if len(good) < len(rows):
+    else:
+        _print(rows)
+    if any(row["status"] != "ok" for row in rows):
         click.get_current_context().exit(1)
+
+
+def _measured(requests: Sequence[Request], timeout: float) -> list[dict[str, Any]]:
+    from .pipeline import measure
+    from .progress import progress
+
+    rows = []
+    with progress(len(requests)) as report:
+        for done, request in enumerate(requests):
+            report(f"{request.size}x{request.size}", done)
+            rows.append(measure(request, timeout))
+    return rows
+
+
+def _print(rows: Sequence[dict[str, Any]]) -> None:
+    from .report import print_table
+
+    good = [row for row in rows if row["status"] == "ok"]
+    if good:
+        what = "{world}, {variants} variants, {space}, {clusterer}, k = {k}, {device}"
+        print_table(what.format(**good[0]), [_cells(row) for row in good])
+    for row in rows:
+        if row not in good:
+            click.echo(f"{row['size']}x{row['size']}: {row['status']}: {row['reason']}")
 
 
 def _cells(row: dict[str, Any]) -> dict[str, str]:

@@ -8,6 +8,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from .command_line import (
+    device_option,
+    json_option,
+    remark_option,
+)
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -32,10 +38,10 @@ _COLUMNS = (
 @click.option("--batch", type=int, help="Images at a time; left to the source, if not given.")
 @click.option("--repeats", default=3, show_default=True, help="Turns of all ways and the baseline.")
 @click.option("--seeds", default=0, show_default=True, help="Avatars for max_resolution's mIoU.")
-@click.option("--device", default="auto", show_default=True)
+@device_option
 @click.option("--cpu-time", is_flag=True, help="One thread's processor time: shared machines.")
-@click.option("--remark", default="", help="Kept in the results, e.g. that the machine was shared.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+@remark_option
+@json_option
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Write sources.json.")
 def sources(
     resolution: tuple[int, ...],

@@ -67,11 +67,11 @@ def test_memory_is_that_of_its_stage(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_size_that_takes_too_long_is_a_row(tmp_path: Path) -> None:
-    result = run("--timeout", "0.05", "--json")
+    result = run("--timeout", "0.05", "--out", str(tmp_path))
     assert result.exit_code == 1
-    (row,) = json.loads(result.stdout)["rows"]
+    assert "32x32: timeout" in result.stdout
+    (row,) = json.loads((tmp_path / "pipeline.json").read_text(encoding="utf-8"))["rows"]
     assert row["status"] == "timeout"
-    assert "32x32: timeout" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,16 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..command_line import (
+    command_line,
+    device_option,
+    json_option,
+    remark_option,
+    seed_option,
+    space_option,
+    timeout_option,
+)
+
 if TYPE_CHECKING:
     from .schema import Results, Setting
 
@@ -55,7 +65,7 @@ _FAILED = ("crashed", "failed", "out of memory", "timeout")
     show_default=True,
     help="Scene; may be repeated.",
 )
-@click.option("--space", default="lab", show_default=True, help="Feature space.")
+@space_option
 @click.option(
     "--sweep",
     is_flag=True,
@@ -89,27 +99,15 @@ _FAILED = ("crashed", "failed", "out of memory", "timeout")
     show_default=True,
     help="Processes of each job; backends take turns.",
 )
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    default=600.0,
-    show_default=True,
-    help="Seconds for one process.",
-)
+@timeout_option
 @click.option(
     "--memory",
     type=click.IntRange(min=1),
     metavar="MIB",
     help="Main memory that a process may take beyond the data.",
 )
-@click.option("--device", default="auto", show_default=True, help="For those that can run there.")
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="Of the scene and of the initial centres.",
-)
+@device_option
+@seed_option
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
@@ -120,8 +118,8 @@ _FAILED = ("crashed", "failed", "out of memory", "timeout")
 @click.option("--resume", is_flag=True, help="Go on with the results in --out.")
 @click.option("--retry", is_flag=True, help="With --resume: try again what failed.")
 @click.option("--force", is_flag=True, help="Replace the results in --out.")
-@click.option("--remark", default="", help="Kept in the results, e.g. that the machine was shared.")
-@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON, for programs.")
+@remark_option
+@json_option
 def clusterers(
     sizes: tuple[int, ...],
     variants: tuple[int, ...],
@@ -152,7 +150,6 @@ def clusterers(
     import covary
     from covary.context import resolve_device
 
-    from ..command_line import command_line
     from ..progress import progress
     from ..report import machine
     from . import runner

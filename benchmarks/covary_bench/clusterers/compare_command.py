@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..command_line import json_option
+
 if TYPE_CHECKING:
     from .compare import Change
 
@@ -41,7 +43,7 @@ _RATIO = click.FloatRange(min=1)
     show_default=True,
     help="Ratio of inertia that counts.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+@json_option
 def compare(
     before: Path, after: Path, time: float, memory: float, inertia: float, as_json: bool
 ) -> None:
