@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Adapter", "EstimatorAdapter", "LloydParams", "mean_variance"]
 
-# Pixels that are enough to estimate the variance of the features.
-_SAMPLE = 2**14
-
 
 class Adapter(covary.Clusterer):
     """``fit`` and ``fit_from`` with their checks; a subclass runs the library."""
@@ -114,11 +111,10 @@ class EstimatorAdapter(Adapter):
 
 
 def mean_variance(summary: StyleSummary) -> float:
-    """Mean over the features of their variance, of about 16,000 pixels of a large image."""
-    # Odd, so that it does not meet the same few columns of the image again and again.
-    step = (summary.pixels // _SAMPLE) | 1
-    sample = summary.data[::step].double()
-    return float(sample.var(dim=0, correction=0).mean())
+    """Mean over the features of their variance, of the grid that `lloyd` starts with."""
+    from ._coarse import default_stride, grid, moments
+
+    return moments(grid(summary, default_stride(summary.size)))[1]
 
 
 def _check_magnitude(summary: StyleSummary) -> None:

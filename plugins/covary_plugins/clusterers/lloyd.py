@@ -91,13 +91,14 @@ class Lloyd(Clusterer):
             InputError: centres of another shape or not finite, or as for ``fit``.
         """
         from ._engines import choose
-        from ._pixels import check_centers, check_distinct
+        from ._pixels import check_centers, check_distinct, count_distinct
 
         ctx = _context(summary, ctx)
-        summary = summary.to(ctx.device)
-        centers = check_centers(centers, summary.features, self.params.k).to(ctx.device)
-        check_distinct(summary, self.params.k)
+        summary, k = summary.to(ctx.device), self.params.k
+        centers = check_centers(centers, summary.features, k).to(ctx.device)
         sample, offset, variance = self._sample(summary)
+        if count_distinct(sample, at_most=k) < k:
+            check_distinct(summary, k)
         coarse = choose(self.params.engine, ctx.device)(sample, offset)
         return self._refined(coarse, summary, (centers - offset)[None], variance)
 
