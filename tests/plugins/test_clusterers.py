@@ -346,10 +346,22 @@ def test_ctrl_c_passes_through(make):
     summary, _ = blobs(0, 3)
 
     class Interrupted(StyleSummary):
-        def rows(self, start, stop):
-            raise KeyboardInterrupt
+        """Whoever reads it, in whichever way, is interrupted."""
+
+        interrupting = False
+
+        @property
+        def data(self):
+            if self.interrupting:
+                raise KeyboardInterrupt
+            return self.kept
+
+        @data.setter
+        def data(self, data):
+            self.kept = data
 
     interrupted = Interrupted(summary.data, summary.size)
+    interrupted.interrupting = True
     with pytest.raises(KeyboardInterrupt):
         make(3).fit(interrupted)
     with pytest.raises(KeyboardInterrupt):

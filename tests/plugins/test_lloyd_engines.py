@@ -196,6 +196,19 @@ def test_python_threads_may_fit_at_the_same_time():
     assert all(torch.equal(one.labels, alone.labels) for one in fits)
 
 
+@pytest.mark.parametrize("kernel", ["assign", "closer"])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_ctrl_c_in_the_middle_of_a_pass_passes_through(monkeypatch, kernel, threads):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_kernels, kernel, interrupted)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    summary = summary_of(picture(2, (150, 256)), (150, 256))
+    with pytest.raises(KeyboardInterrupt):
+        Lloyd(k=5, engine="numba", coarse=1).fit(summary)
+
+
 def fit_in_child(queue):
     summary = summary_of(picture(2, (150, 256)), (150, 256))
     queue.put(Lloyd(k=5, engine="numba").fit(summary).inertia)
