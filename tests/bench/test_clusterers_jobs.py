@@ -73,8 +73,9 @@ def test_a_sweep_changes_one_thing_at_a_time() -> None:
 
 
 def test_the_command_adds_the_sweep_and_keeps_the_same_data_together() -> None:
-    options = ((256,), (50,), (3, 8), ("avatars", "rooms"), "lab", 0)
-    plain, swept = (_settings(*options, with_sweep) for with_sweep in (False, True))
+    first = Setting(world="avatars", size=256, variants=50, k=3)
+    options = (first, ("avatars", "rooms"), (256,), (50,), (3, 8))
+    plain, swept = (_settings(*options, with_sweep=with_sweep) for with_sweep in (False, True))
     assert len(plain) == 4
     assert set(plain) < set(swept)
     assert {s.size for s in swept} >= {128, 256, 512, 1024}

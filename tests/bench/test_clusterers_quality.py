@@ -64,6 +64,21 @@ def test_initial_centres_are_distinct_pixels_and_spread(seed: int) -> None:
     np.testing.assert_array_equal(centers, again)
 
 
+def test_random_centres_are_different_pixels() -> None:
+    x = np.arange(30.0).reshape(1, 30)
+    for seed in range(20):
+        centers = reference.random_pixels(x, 30, np.random.default_rng(seed))
+        assert sorted(centers[:, 0]) == list(range(30))
+    assert centers[:, 0].tolist() != sorted(centers[:, 0])
+
+
+def test_each_start_has_a_reference_of_its_own(data: Dataset, tmp_path: Path) -> None:
+    random = SETTING.model_copy(update={"start": "random"})
+    first, second = (reference.reference(data, one, tmp_path) for one in (SETTING, random))
+    assert not np.array_equal(first.start, second.start)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_initial_centres_find_far_groups() -> None:
     x = np.repeat(np.array([[0.0, 100.0, 200.0, 300.0]]), 50, axis=1)
     x += np.random.default_rng(0).normal(size=x.shape) * 0.01
@@ -87,24 +102,24 @@ def test_data_are_what_a_pipeline_stores(data: Dataset) -> None:
 
 
 def test_the_reference_is_kept_and_a_damaged_one_made_again(data: Dataset, tmp_path: Path) -> None:
-    first = reference.reference(data, 3, 0, tmp_path)
+    first = reference.reference(data, SETTING, tmp_path)
     (path,) = tmp_path.iterdir()
     moment = path.stat().st_mtime_ns
-    again = reference.reference(data, 3, 0, tmp_path)
+    again = reference.reference(data, SETTING, tmp_path)
     assert path.stat().st_mtime_ns == moment
     np.testing.assert_array_equal(first.labels, again.labels)
     assert again.inertia == first.inertia
     path.write_bytes(path.read_bytes()[:50])
-    assert reference.reference(data, 3, 0, tmp_path).inertia == first.inertia
+    assert reference.reference(data, SETTING, tmp_path).inertia == first.inertia
 
 
 def judged(data: Dataset, labels: np.ndarray, tmp_path: Path) -> quality.Quality:
-    found = reference.reference(data, SETTING.k, 0, tmp_path)
+    found = reference.reference(data, SETTING, tmp_path)
     return quality.judge(data, SETTING, labels, found, iterations=7, converged=True)
 
 
 def test_the_reference_itself_is_perfect(data: Dataset, tmp_path: Path) -> None:
-    found = reference.reference(data, SETTING.k, 0, tmp_path)
+    found = reference.reference(data, SETTING, tmp_path)
     figures = judged(data, found.labels.reshape(32, 32), tmp_path)
     assert figures.reference_ratio == pytest.approx(1, abs=1e-12)
     assert figures.ari_reference == 1
@@ -160,7 +175,7 @@ def test_settings_that_cannot_be_are_refused_at_once(monkeypatch: pytest.MonkeyP
 def test_rooms_are_judged_by_their_own_corners(tmp_path: Path) -> None:
     setting = Setting(world="rooms", size=32, variants=4, k=2)
     room = prepare(setting, tmp_path)
-    found = reference.reference(room, 2, 0, tmp_path)
+    found = reference.reference(room, setting, tmp_path)
     corners = np.zeros((32, 32), np.int64)
     corners[8:24, 8:24] = 1
     figures = quality.judge(room, setting, corners, found, iterations=1, converged=True)

@@ -491,7 +491,7 @@ def test_judging_happens_outside_the_process_of_the_backend(tmp_path: Path) -> N
     request = request_for(tmp_path, "good")
     answer(request, tmp_path)
     data = prepare(SETTING, tmp_path / "data")
-    known = reference(data, 3, 0, tmp_path)
+    known = reference(data, SETTING, tmp_path)
     labels = np.load(request.labels)
     figures = judge(data, SETTING, labels, known, iterations=1, converged=True)
     assert figures.inertia > 0  # the backend itself says 0

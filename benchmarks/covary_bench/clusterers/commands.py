@@ -21,7 +21,7 @@ from ..command_line import (
 )
 
 if TYPE_CHECKING:
-    from .schema import Results, Setting
+    from .schema import Results, Setting, Start
 
 __all__ = ["clusterers"]
 
@@ -66,6 +66,13 @@ _FAILED = ("crashed", "failed", "out of memory", "timeout")
     help="Scene; may be repeated.",
 )
 @space_option
+@click.option(
+    "--start",
+    type=click.Choice(["k-means++", "random"]),
+    default="k-means++",
+    show_default=True,
+    help="Initial centres of the track of the same start: near the optimum, or random pixels.",
+)
 @click.option(
     "--sweep",
     is_flag=True,
@@ -126,6 +133,7 @@ def clusterers(
     ks: tuple[int, ...],
     world_names: tuple[str, ...],
     space: str,
+    start: Start,
     sweep: bool,
     names: tuple[str, ...],
     track: str,
@@ -157,8 +165,13 @@ def clusterers(
     from .jobs import TRACKS, backends, jobs
     from .ledger import Ledger
     from .report import write_report
+    from .schema import Setting
 
-    settings = _settings(sizes, variants, ks, world_names, space, seed, sweep)
+    first = Setting(
+        world=world_names[0], size=sizes[0], variants=variants[0], k=ks[0], space=space, seed=seed,
+        start=start,
+    )  # fmt: skip
+    settings = _settings(first, world_names, sizes, variants, ks, with_sweep=sweep)
     check_settings(settings)
     tracks = [name for name in TRACKS if track in (name, "both")]
     todo = jobs(settings, tracks, backends(names), resolve_device(device))
@@ -192,24 +205,23 @@ def clusterers(
 
 
 def _settings(
+    first: Setting,
+    world_names: Sequence[str],
     sizes: Sequence[int],
     variants: Sequence[int],
     ks: Sequence[int],
-    world_names: Sequence[str],
-    space: str,
-    seed: int,
+    *,
     with_sweep: bool,
 ) -> list[Setting]:
-    """Every combination and, where asked for, the series around the first of each; by data."""
+    """Every combination and, where asked for, the series around ``first``; by data."""
     from .jobs import sweep
-    from .schema import Setting
 
     chosen = {
-        Setting(world=world, size=size, variants=n, k=k, space=space, seed=seed): None
+        first.model_copy(update={"world": world, "size": size, "variants": n, "k": k}): None
         for world, size, n, k in product(world_names, sizes, variants, ks)
     }
     if with_sweep:
-        chosen |= dict.fromkeys(sweep(next(iter(chosen)), **_SWEEP))
+        chosen |= dict.fromkeys(sweep(first, **_SWEEP))
     # Those on the same data next to each other, so that it is rendered once.
     return sorted(chosen, key=lambda one: (one.world, one.size, one.variants, one.k))
 

@@ -100,6 +100,7 @@ def _name(row: Row) -> str:
         f"k = {setting.k}",
         "" if setting.space == "lab" else setting.space,
         "" if setting.seed == 0 else f"seed {setting.seed}",
+        "" if setting.start == "k-means++" else f"{setting.start} start",
         row.track,
         row.device,
     ]

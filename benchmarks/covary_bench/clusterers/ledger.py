@@ -40,10 +40,10 @@ file: times of different machines, or of different hours, do not compare.
 Memory is the peak of a fit above what the process held before it, the summary not counted: `host`
 of the first, which also loads and compiles code, `host_warm` of the second.
 
-Track "same start": initial centres by greedy k-means++, drawn once per setting in numpy with the
-setting's seed; stop when the centres' squared shift is at most 1e-4 times the mean variance, or
-after 300 passes; a row's note says where a backend cannot. Track "defaults": k, and what the
-variation names; all else as the backend's authors left it.
+Track "same start": initial centres by greedy k-means++, or random pixels where the setting says so,
+drawn once per setting in numpy with the setting's seed; stop when the centres' squared shift is at
+most 1e-4 times the mean variance, or after 300 passes; a row's note says where a backend cannot.
+Track "defaults": k, and what the variation names; all else as the backend's authors left it.
 
 Quality is recomputed from the labels alone, in float64: `inertia` to the labels' own means, its
 ratio to the lowest of the same setting and track, and to the converged reference, which is Lloyd's

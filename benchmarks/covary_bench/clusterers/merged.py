@@ -174,6 +174,7 @@ def title(setting: Setting) -> str:
     ]
     words += [] if setting.space == "lab" else [plain(setting.space)]
     words += [] if setting.seed == 0 else [f"seed {setting.seed}"]
+    words += [] if setting.start == "k-means++" else [f"{setting.start} start"]
     return ", ".join(words)
 
 

@@ -19,8 +19,9 @@ from covary.files import output_folder, replacing
 
 from .data import Dataset
 from .quality import chunk_pixels, chunks, inertia_and_means
+from .schema import Setting
 
-__all__ = ["Reference", "kmeans_plus_plus", "lloyd", "reference"]
+__all__ = ["Reference", "kmeans_plus_plus", "lloyd", "random_pixels", "reference"]
 
 Array = np.ndarray[Any, Any]
 
@@ -43,17 +44,19 @@ class Reference:
     """Passes over the pixels, the last of which changed nothing."""
 
 
-def reference(data: Dataset, k: int, seed: int, cache: Path) -> Reference:
-    """The reference of these data, from ``cache`` where it is known.
+def reference(data: Dataset, setting: Setting, cache: Path) -> Reference:
+    """The reference of a setting on its data, from ``cache`` where it is known.
 
     Raises:
         OutputError: the cache folder cannot be written.
     """
-    path = cache / f"reference-{data.sha256[:20]}-{k}-{seed}.npz"
+    k, how = setting.k, setting.start
+    path = cache / f"reference-{data.sha256[:20]}-{k}-{how}-{setting.seed}.npz"
     if (known := _read(path)) is not None:
         return known
     planes = data.planes()
-    start = kmeans_plus_plus(planes, k, np.random.default_rng(seed))
+    draw = {"k-means++": kmeans_plus_plus, "random": random_pixels}[how]
+    start = draw(planes, k, np.random.default_rng(setting.seed))
     labels, iterations = lloyd(planes, start)
     inertia, _ = inertia_and_means(planes, labels, k)
     found = Reference(start.astype(np.float32), labels, inertia, iterations)
@@ -93,6 +96,14 @@ def kmeans_plus_plus(planes: Array, k: int, rng: np.random.Generator) -> Array:
         centers = np.concatenate([centers, candidates[best : best + 1]])
         closest = nearer[best]
     return centers
+
+
+def random_pixels(planes: Array, k: int, rng: np.random.Generator) -> Array:
+    """Initial centres float64 (K, D): different pixels, of equal probability.
+
+    Args: as for :func:`kmeans_plus_plus`.
+    """
+    return _columns(planes, rng.choice(planes.shape[1], k, replace=False).tolist())
 
 
 def lloyd(planes: Array, start: Array) -> tuple[Array, int]:

@@ -97,7 +97,7 @@ def _on_same_data(
     try:
         for setting, group in groupby(todo, key=lambda job: job.setting):
             steps.next(f"reference, k = {setting.k}")
-            found = reference(data, setting.k, setting.seed, cache_folder() / "bench")
+            found = reference(data, setting, cache_folder() / "bench")
             bench = _Bench(data, setting, found, ledger, conditions)
             for _, of_track in groupby(group, key=lambda job: job.track):
                 bench.measure(list(of_track), steps)
@@ -173,7 +173,7 @@ class _Bench:
         return found.model_copy(update={"quality": quality})
 
     def _start(self) -> Path:
-        path = self.data.folder / f"start-{self.setting.k}.npy"
+        path = self.data.folder / f"start-{self.setting.k}-{self.setting.start}.npy"
         with replacing(path) as temporary, temporary.open("wb") as file:
             np.save(file, self.reference.start)
         return path

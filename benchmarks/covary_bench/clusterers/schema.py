@@ -14,6 +14,7 @@ __all__ = [
     "Results",
     "Row",
     "Setting",
+    "Start",
     "Status",
     "Times",
     "Track",
@@ -36,6 +37,11 @@ Track = Literal["same start", "defaults"]
 ``defaults``: each backend as its authors left it, its own initialisation included."""
 
 
+Start = Literal["k-means++", "random"]
+"""``k-means++``: greedy, as in scikit-learn; near the optimum, a few passes from it. ``random``:
+pixels drawn at random, as in faiss; many passes from it."""
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -48,7 +54,8 @@ class Setting(_Part):
     variants: int = Field(ge=1, description="n; D = 3 n")
     k: int = Field(ge=1, description="number of clusters")
     space: str = Field(default="lab", description="feature space")
-    seed: int = Field(default=0, description="of the scene")
+    seed: int = Field(default=0, description="of the scene and of the initial centres")
+    start: Start = Field(default="k-means++", description="how the initial centres were drawn")
 
 
 class Times(_Part):
