@@ -40,13 +40,16 @@ def summary_of(values, dtype=torch.float32, layout="planar"):
 
 
 def mixture(seed, pixels=150, features=9, k=3, spread=25.0):
-    """Overlapping clusters of values in 0..250, and starts (2, K, D) among the pixels."""
+    """Overlapping clusters of whole numbers in 0..250, and starts (2, K, D) close to pixels.
+
+    Not at pixels: whole numbers can be as far from one as from another, and rounding decides.
+    """
     rng = np.random.default_rng(seed)
     parts = rng.uniform(60, 190, (k, features))
     values = parts[rng.integers(0, k, pixels)] + spread * rng.standard_normal((pixels, features))
     values = values.clip(0, 250).round()
     starts = np.stack([values[rng.choice(pixels, k, replace=False)] for _ in range(2)])
-    return values, starts
+    return values, starts + rng.uniform(0.1, 0.9, starts.shape)
 
 
 def engine_of(summary, of=TritonEngine):

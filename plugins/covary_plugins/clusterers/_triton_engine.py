@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
 from sysconfig import get_path
@@ -27,6 +26,8 @@ _MOST_CLUSTERS = 64
 # The host looks at the outcome once in so many iterations. After the last one that was needed
 # kernels return at once, a few microseconds each; a look costs about twenty.
 _ITERATIONS = 4
+# The compiler of 3.2 crashes on `assign_and_sum`, and takes the process with it.
+_OLDEST = (3, 3)
 # Programs a multiprocessor: what the registers of `assign_and_sum` allow.
 _PROGRAMS = 2
 
@@ -34,9 +35,20 @@ _PROGRAMS = 2
 @cache
 def available(device: torch.device) -> bool:
     """Whether Triton can run here and ``device`` is an NVIDIA GPU of 2020 (Ampere) or later."""
-    if device.type != "cuda" or torch.version.hip or find_spec("triton") is None:
+    if device.type != "cuda" or torch.version.hip:
         return False
-    return torch.cuda.get_device_capability(device) >= (8, 0) and _has_compiler()
+    if torch.cuda.get_device_capability(device) < (8, 0):
+        return False
+    return _triton_version() >= _OLDEST and _has_compiler()
+
+
+def _triton_version() -> tuple[int, ...]:
+    """Major and minor, (0,) where there is none."""
+    try:
+        import triton
+    except ImportError:
+        return (0,)
+    return tuple(int(part) for part in triton.__version__.split(".")[:2])
 
 
 def _has_compiler() -> bool:
