@@ -1,11 +1,13 @@
 """Rewrites the tables of ``docs/explanation/clustering.md`` from ``benchmarks/results/``.
 
 The page is prose by hand with tables between ``<!-- generated: NAME -->`` and ``<!-- end -->``;
-``PARTS`` says what the names stand for. Everything comes from the files ``clusterers*.json``.
+``PARTS`` says what the names stand for. Everything comes from the files ``clusterers*.json``, and
+from ``lloyd.json``.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -91,7 +93,31 @@ def _ratio(entry: Entry) -> str:
     return tables.times_the_default(entry.ratio) + (" ▲" if entry.poor else "")
 
 
+def _ideas(_: Sequence[Run], __: Sequence[Group]) -> Iterator[str]:
+    """Seconds without each of lloyd's ideas over those with all, a column for each k."""
+    data = json.loads((RESULTS / "lloyd.json").read_text(encoding="utf-8"))
+    ks = sorted({row["k"] for row in data["rows"]})
+    ratios = {(row["what"], row["k"]): row["ratio"] for row in data["rows"]}
+    names = list(dict.fromkeys(row["what"] for row in data["rows"]))
+    yield from markdown_table(
+        ("changed", *(f"k = {k}" for k in ks)),
+        ((name, *(f"{ratios[name, k]:.2f}" for k in ks)) for name in names),
+    )
+    alone = [data["passes"][str(k)] for k in ks]
+    milliseconds = (
+        (
+            f"k = {k}: {1e3 * one['first']['median']:.0f} ms for a first pass over all pixels, "
+            f"{1e3 * one['later']['median']:.1f} ms for a later one"
+        )
+        for k, one in zip(ks, alone, strict=True)
+    )
+    yield from ("", f"{'; '.join(milliseconds)}. Copying as many bytes as the summary has takes ")
+    page = "[lloyd.json](../../benchmarks/results/lloyd.json)"
+    yield f"{1e3 * alone[0]['read']:.0f} ms here ({page})."
+
+
 PARTS: Mapping[str, Callable[[Sequence[Run], Sequence[Group]], Iterator[str]]] = {
+    "ideas": _ideas,
     "machines": _machines,
     "overview": _overview,
     "main": _main,

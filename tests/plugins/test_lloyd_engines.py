@@ -98,7 +98,7 @@ def test_any_layout_and_dtype_ends_where_a_float64_lloyd_ends(engine, layout, dt
     features=st.integers(1, 13),
 )
 def test_numba_goes_the_way_of_torch(seed, k, height, width, features):
-    """Skipped tiles, sums of differences and shared reads change nothing but rounding."""
+    """Skipped blocks, sums of differences and shared reads change nothing but rounding."""
     summary = summary_of(picture(seed, (height, width), features), (height, width))
     starts = torch.stack([start_of(summary, k, seed=i) for i in range(3)])
     ours, theirs = (run(engine, summary, starts) for engine in (NumbaEngine, TorchEngine))
@@ -114,7 +114,7 @@ def means(summary, labels):
     return np.stack([x[labels == label].mean(axis=0) for label in range(labels.max() + 1)])
 
 
-def test_bounds_skip_most_tiles_and_no_label_is_stale(monkeypatch):
+def test_bounds_skip_most_blocks_and_no_label_is_stale(monkeypatch):
     summary = summary_of(picture(3, (200, 256), regions=8), (200, 256))
     start = start_of(summary, 6, seed=1)
     read = []
@@ -122,15 +122,17 @@ def test_bounds_skip_most_tiles_and_no_label_is_stale(monkeypatch):
 
     def counting(*arguments):
         first, stop, drift, expiry = arguments[2], arguments[3], arguments[9], arguments[10]
-        tiles = expiry[0, first // _kernels.TILE : -(-stop // _kernels.TILE)]
-        read.append(((tiles <= drift[0]).sum(), tiles.size))
+        blocks = expiry[0, first // _kernels.BLOCK : -(-stop // _kernels.BLOCK)]
+        read.append(((blocks <= drift[0]).sum(), blocks.size))
         return compiled(*arguments)
 
     monkeypatch.setattr(_kernels, "assign", counting)
     found = run(NumbaEngine, summary, start[None])
-    tiles = sum(size for _, size in read) / found.iterations
-    assert sum(count for count, _ in read[: len(read) // found.iterations]) == tiles
-    assert read[-1][0] < read[-1][1] / 2, "the last pass should leave most tiles alone"
+    blocks = sum(size for _, size in read) / found.iterations
+    chunks = len(read) // found.iterations
+    assert sum(count for count, _ in read[:chunks]) == blocks == -(-summary.pixels // 32)
+    last = sum(count for count, _ in read[-chunks:])
+    assert 0 < last < blocks / 4, "the last pass should leave most blocks alone"
     offset = summary.rows(0, summary.pixels).mean(dim=0)
     again = TorchEngine(summary, offset).nearest(found.centers)
     assert torch.equal(found.labels, again)
@@ -142,9 +144,10 @@ def test_restarts_run_as_if_alone_and_the_best_is_kept(engine):
     starts = torch.stack([start_of(summary, 5, seed=seed) for seed in range(6)])
     alone = [run(engine, summary, start[None]) for start in starts]
     together = run(engine, summary, starts)
-    assert together.inertia == pytest.approx(min(one.inertia for one in alone), rel=1e-9)
     best = min(alone, key=lambda one: one.inertia)
-    assert torch.equal(together.labels, best.labels)
+    # Which pixels are added up together is another matter, and rounds differently.
+    assert together.inertia == pytest.approx(best.inertia, rel=1e-6)
+    assert (together.labels == best.labels).float().mean() > 0.999
     assert together.iterations == best.iterations
 
 

@@ -20,14 +20,17 @@ def default_stride(size: tuple[int, int]) -> int:
 
 
 def grid(summary: StyleSummary, stride: int) -> StyleSummary:
-    """Every ``stride``-th pixel of every ``stride``-th row, off the border; stride 1 is all."""
+    """Every ``stride``-th pixel of every ``stride``-th row, off the border, in float32.
+
+    Stride 1 is the summary itself.
+    """
     if stride == 1:
         return summary
     height, width = summary.size
     planes = summary.data.T.unflatten(1, summary.size)
     some = planes[:, min(stride // 2, height - 1) :: stride, min(stride // 2, width - 1) :: stride]
     size = (some.shape[1], some.shape[2])
-    return StyleSummary(some.contiguous().flatten(1).T, size)
+    return StyleSummary(some.to(torch.float32).contiguous().flatten(1).T, size)
 
 
 def moments(sample: StyleSummary) -> tuple[torch.Tensor, float]:

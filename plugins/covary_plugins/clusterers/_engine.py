@@ -42,6 +42,10 @@ class Engine(ABC):
         self.summary = summary
         self.offset = offset.to(device=summary.device, dtype=torch.float32)
 
+    def at(self, index: torch.Tensor) -> torch.Tensor:
+        """The pixels of that index, int64 (M,), less the offset, float32 (M, D)."""
+        return self.summary.gather(index) - self.offset
+
     @abstractmethod
     def seeds(self, k: int, restarts: int, generator: torch.Generator) -> torch.Tensor:
         """Initial centres of several restarts by greedy k-means++, the reads shared.

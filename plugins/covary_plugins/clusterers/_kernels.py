@@ -16,11 +16,15 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-__all__ = ["TILE", "assign", "closer", "nearest", "residual"]
+__all__ = ["BLOCK", "TILE", "assign", "closer", "nearest", "residual"]
 
 TILE = 256
 """Pixels a tile: with 150 features 150 KB in float32."""
+BLOCK = 32
+"""Neighbours that share a bound; in float16 a cache line of each plane."""
 
+# Float32 values a cache line.
+_LINE = 16
 # A tile's planes lie this much farther apart than its pixels need: at a power of two they would
 # share a few sets of the first-level cache.
 _PAD = 16
@@ -28,15 +32,22 @@ _PAD = 16
 _FEW = 16
 
 # Sums may be reordered, which vectorising them takes; infinities keep their meaning.
-_MATH = {"arcp", "contract", "nsz", "reassoc"}
+_MATH = frozenset({"arcp", "contract", "nsz", "reassoc"})
 
 
-def _jit(function: Any) -> Any:
+def _jit(function: Any, math: frozenset[str] = _MATH) -> Any:
     """``function``, compiled when it is first called, and kept on disk where anything can be."""
+    # numpy's errors are none: to look for a division by zero is not vectorised.
+    options = {"nogil": True, "error_model": "numpy", "fastmath": set(math)}
     try:
-        return njit(nogil=True, cache=True, fastmath=_MATH)(function)
+        return njit(cache=True, **options)(function)
     except RuntimeError:  # no folder for its cache that may be written
-        return njit(nogil=True, fastmath=_MATH)(function)
+        return njit(**options)(function)
+
+
+def _jit_least(function: Any) -> Any:
+    """As :func:`_jit`, for numbers without NaN: only then is a minimum vectorised."""
+    return _jit(function, _MATH | {"nnan"})
 
 
 @intrinsic
@@ -54,23 +65,53 @@ def _widen(typing_context: Any, value: Any) -> Any:
     return types.float32(value), generate
 
 
+@intrinsic
+def _prefetch(typing_context: Any, array: Any, index: Any) -> Any:
+    """Have the cache line of ``array[index]``, of a contiguous array, fetched meanwhile."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
+        data = context.make_array(array)(context, builder, arguments[0]).data
+        place = builder.bitcast(builder.gep(data, [arguments[1]]), byte)
+        kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
+        function = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
+        builder.call(function, [place, word(0), word(3), word(1)])  # to read, keep, data
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), generate
+
+
 @_jit
-def _load(data, planar, start, count, offset, tile):
-    """``count`` pixels from ``start`` on, less the offset, into the planes of ``tile``."""
+def _planes(count):
+    """Float32 (count, TILE + _PAD) from the start of a cache line: loads across two cost twice."""
+    width = TILE + _PAD
+    buffer = np.empty(count * width + _LINE, np.float32)
+    skip = -(buffer.ctypes.data // 4) % _LINE
+    return buffer[skip : skip + count * width].reshape(count, width)
+
+
+@_jit
+def _load(data, planar, start, count, offset, tile, column):
+    """``count`` pixels from ``start`` on, less the offset, into ``tile`` from ``column`` on."""
     features = len(offset)
     if planar:
+        # Processors foresee few of so many streams, each of which ends after a few lines: the next
+        # tile is asked for by hand.
+        ahead = min(start + 2 * count, data.shape[1]) if count == TILE else 0
         for d in range(features):
+            for p in range(start + count, ahead, BLOCK):
+                _prefetch(data[d], p)
             # Slices, because an index that could be negative is not vectorised.
-            source, target, less = data[d, start : start + count], tile[d], offset[d]
+            source, less = data[d, start : start + count], offset[d]
+            target = tile[d, column : column + count]
             for p in range(count):
                 target[p] = _widen(source[p]) - less
         return
-    block = 16  # float32 values a cache line
-    for first in range(0, count, block):
-        some = min(block, count - first)
+    for first in range(0, count, _LINE):
+        some = min(_LINE, count - first)
         source = data[start + first : start + first + some]
         for d in range(features):
-            target, less = tile[d, first : first + some], offset[d]
+            target, less = tile[d, column + first : column + first + some], offset[d]
             for p in range(some):
                 target[p] = _widen(source[p, d]) - less
 
@@ -127,23 +168,20 @@ def _pick(scores, labels, best, second):
 
 
 @_jit
-def _margin(squares, best, second, largest_norm):
-    """How far all centres together may move before any of these pixels can change hands.
+def _margins(squares, best, second, largest_norm, out):
+    """How far all centres together may move before each pixel can change hands.
 
     The distance to the second nearest centre less that to the nearest (Hamerly 2010), from scores:
     l - u = (l^2 - u^2) / (l + u). Rounding is granted what it can take, so that a label that is
     kept is one that the arithmetic would give again.
     """
-    least = np.float32(np.inf)
-    for p in range(len(squares)):
+    for p in range(len(out)):
         near = np.sqrt(max(squares[p] - 2 * best[p], np.float32(0)))
         far = np.sqrt(max(squares[p] - 2 * second[p], np.float32(0)))
         size = squares[p] + largest_norm
         gap = 2 * (best[p] - second[p]) - np.float32(1e-5) * size
-        least = min(
-            least, gap / (near + far + np.float32(4e-3) * np.sqrt(size) + np.float32(1e-30))
-        )
-    return least
+        reach = near + far + np.float32(4e-3) * np.sqrt(size)
+        out[p] = gap / (reach + np.float32(1e-30))
 
 
 @_jit
@@ -192,11 +230,75 @@ def _move(tile, new, old, sums, counts):
 
 
 @_jit
+def _doubtful(expiry, drift, runs, first, stop, places):
+    """Write the first pixels of the next blocks that some run has to look at, a tile at most.
+
+    Returns:
+        How many there are, and where to go on.
+    """
+    filled = 0
+    while first < stop and filled < len(places):
+        for r in runs:
+            if expiry[r, first // BLOCK] <= drift[r]:
+                places[filled] = first
+                filled += 1
+                break
+        first += BLOCK
+    return filled, first
+
+
+@_jit
+def _load_blocks(data, planar, places, count, offset, tile):
+    """The blocks at ``places`` side by side, ``count`` pixels in all."""
+    if places[-1] - places[0] == (len(places) - 1) * BLOCK:
+        _load(data, planar, places[0], count, offset, tile, 0)
+        return
+    if planar:
+        for d in range(len(offset)):
+            for place in places:
+                _prefetch(data[d], place)
+    for i in range(len(places)):
+        some = min(BLOCK, count - i * BLOCK)
+        _load(data, planar, places[i], some, offset, tile, i * BLOCK)
+
+
+@_jit_least
+def _least(values):
+    """The smallest."""
+    least = values[0]
+    for p in range(1, len(values)):
+        least = min(least, values[p])
+    return least
+
+
+@_jit
+def _renew(expiry, drift, blocks, margins):
+    """Set until which drift each block may be left alone: that of its most doubtful pixel."""
+    for i in range(len(blocks)):
+        expiry[blocks[i] // BLOCK] = drift + _least(margins[i * BLOCK : (i + 1) * BLOCK])
+
+
+@_jit
+def _relabel(labels, blocks, new, old):
+    """Put the labels ``new`` of a tile in their places; how many differ from the ``old`` ones."""
+    count = len(new)
+    for i in range(len(blocks)):
+        start, shift = i * BLOCK, blocks[i] - i * BLOCK
+        for p in range(start, min(start + BLOCK, count)):
+            old[p] = labels[p + shift]
+            labels[p + shift] = new[p]
+    changed = 0
+    for p in range(count):
+        changed += new[p] != old[p]
+    return changed
+
+
+@_jit
 def assign(
     data, planar, start, stop, offset, centers, half_norms, largest_norms, runs, drift, expiry,
     labels, sums, counts, moved,
 ):  # fmt: skip
-    """One pass over pixels start..stop-1 for several runs; tiles that no run needs are not read.
+    """One pass over pixels start..stop-1 for several runs; blocks that no run needs are not read.
 
     Args:
         data: uint8, int16 (the bits of float16) or float32, (D, N) if ``planar``, else (N, D).
@@ -208,7 +310,7 @@ def assign(
         largest_norms: float32 (R,), the largest |c|^2.
         runs: int64, which of the R runs take part.
         drift: float64 (R,), how far centres have moved in all.
-        expiry: float64 (R, tiles), the drift at which a tile's labels may change; updated.
+        expiry: float64 (R, blocks), the drift at which a block's labels may change; updated.
         labels: int32 (R, N), -1 before the first pass; updated.
         sums: float64 (R, K, D), to which what changes is added.
         counts: float64 (R, K), the same.
@@ -217,35 +319,33 @@ def assign(
     Returns:
         The sum of |x|^2 over the pixels that were read.
     """
-    features, clusters = len(offset), centers.shape[1]
-    width = TILE + _PAD
-    tile = np.empty((features, width), np.float32)
-    scores, found = np.empty((clusters, width), np.float32), np.empty(TILE, np.int32)
-    scratch = np.empty((4, TILE), np.float32)
-    total = 0.0
-    for first in range(start, stop, TILE):
-        index, count = first // TILE, min(TILE, stop - first)
-        needed = False
-        for r in runs:
-            needed |= expiry[r, index] <= drift[r]
-        if not needed:
-            continue
-        squares, new = scratch[0, :count], found[:count]
-        best, second, mask = scratch[1, :count], scratch[2, :count], scratch[3, :count]
-        _load(data, planar, first, count, offset, tile)
+    tile, scores, scratch = _planes(len(offset)), _planes(centers.shape[1]), _planes(5)
+    ids = np.empty((2, TILE), np.int32)
+    places = np.empty(TILE // BLOCK, np.int64)
+    total, first = 0.0, start
+    while first < stop:
+        filled, first = _doubtful(expiry, drift, runs, first, stop, places)
+        if filled == 0:
+            break
+        blocks = places[:filled]
+        count = (filled - 1) * BLOCK + min(BLOCK, stop - blocks[-1])
+        squares, best, second = scratch[0, :count], scratch[1, :count], scratch[2, :count]
+        margins, mask, new, old = (
+            scratch[3, :count],
+            scratch[4, :count],
+            ids[0, :count],
+            ids[1, :count],
+        )
+        _load_blocks(data, planar, blocks, count, offset, tile)
         _squares(tile, squares)
         for p in range(count):
             total += squares[p]
         for r in runs:
-            if expiry[r, index] > drift[r]:
-                continue
             _score(tile, count, centers[r], half_norms[r], scores)
             _pick(scores, new, best, second)
-            expiry[r, index] = drift[r] + _margin(squares, best, second, largest_norms[r])
-            old = labels[r, first : first + count]
-            changed = 0
-            for p in range(count):
-                changed += new[p] != old[p]
+            _margins(squares, best, second, largest_norms[r], margins)
+            _renew(expiry[r], drift[r], blocks, margins)
+            changed = _relabel(labels[r], blocks, new, old)
             if changed == 0:
                 continue
             moved[r] += changed
@@ -253,19 +353,16 @@ def assign(
                 _move(tile, new, old, sums[r], counts[r])
             else:
                 _accumulate(tile, new, old, mask, sums[r], counts[r])
-            old[:] = new
     return total
 
 
 @_jit
 def nearest(data, planar, start, stop, offset, centers, half_norms, labels):
     """Write the labels int32 (N,) of pixels start..stop-1; arguments as in :func:`assign`."""
-    width = TILE + _PAD
-    tile = np.empty((len(offset), width), np.float32)
-    scores, scratch = np.empty((len(centers), width), np.float32), np.empty((2, TILE), np.float32)
+    tile, scores, scratch = _planes(len(offset)), _planes(len(centers)), _planes(2)
     for first in range(start, stop, TILE):
         count = min(TILE, stop - first)
-        _load(data, planar, first, count, offset, tile)
+        _load(data, planar, first, count, offset, tile, 0)
         _score(tile, count, centers, half_norms, scores)
         out = labels[first : first + count]
         _pick(scores, out, scratch[0, :count], scratch[1, :count])
@@ -311,13 +408,12 @@ def residual(data, planar, start, stop, offset, centers, labels):
     Returns:
         Their sum, the largest, and the first pixel that has it.
     """
-    tile = np.empty((len(offset), TILE + _PAD), np.float32)
-    scratch = np.empty((2, TILE), np.float32)
+    tile, scratch = _planes(len(offset)), _planes(2)
     total, largest, index = 0.0, np.float32(-1), start
     for first in range(start, stop, TILE):
         count = min(TILE, stop - first)
         own, distances = labels[first : first + count], scratch[0, :count]
-        _load(data, planar, first, count, offset, tile)
+        _load(data, planar, first, count, offset, tile, 0)
         _from_own(tile, centers, own, scratch[1, :count], distances)
         for p in range(count):
             total += distances[p]
@@ -338,11 +434,11 @@ def closer(data, planar, start, stop, offset, points, closest, keep, potentials)
         keep: whether to write the smaller of the two back to ``closest``; T must be 1.
         potentials: float64 (R, T), to which the sums over pixels are added.
     """
-    tile, scratch = np.empty((len(offset), TILE + _PAD), np.float32), np.empty(TILE, np.float32)
+    tile, scratch = _planes(len(offset)), _planes(1)
     for first in range(start, stop, TILE):
         count = min(TILE, stop - first)
-        distances = scratch[:count]
-        _load(data, planar, first, count, offset, tile)
+        distances = scratch[0, :count]
+        _load(data, planar, first, count, offset, tile, 0)
         for r in range(points.shape[0]):
             known = closest[r, first : first + count]
             for t in range(points.shape[1]):

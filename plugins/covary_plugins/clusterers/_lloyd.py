@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 
 import torch
 
-from ._engine import Result
+from ._engine import Engine, Result
 
 __all__ = ["Runs", "iterate"]
 
@@ -15,14 +15,14 @@ class Runs(ABC):
     """R runs over the same pixels: their labels, and the float64 sums that belong to them.
 
     Args:
-        starts: (R, K, D), relative to the offset of the pixels.
-        pixels: N.
+        starts: (R, K, D), relative to the engine's offset.
+        engine: whose pixels they are.
     """
 
-    def __init__(self, starts: torch.Tensor, pixels: int) -> None:
+    def __init__(self, starts: torch.Tensor, engine: Engine) -> None:
         count, k, _ = starts.shape
-        device = starts.device
-        self.k = k
+        device, pixels = starts.device, engine.summary.pixels
+        self.k, self.engine = k, engine
         self.centers = starts.to(torch.float64, copy=True)
         self.labels = torch.full((count, pixels), -1, dtype=torch.int32, device=device)
         self.sums = torch.zeros_like(self.centers)
@@ -34,10 +34,6 @@ class Runs(ABC):
 
         Updates ``labels``, ``sums`` and ``counts`` of these runs.
         """
-
-    @abstractmethod
-    def row(self, index: int) -> torch.Tensor:
-        """One pixel, float32 (D,), less the offset."""
 
     @abstractmethod
     def farthest(self, run: int, means: torch.Tensor) -> int | None:
@@ -63,7 +59,8 @@ class Runs(ABC):
             index = self.farthest(run, means)
             if index is None:
                 break
-            row, owner = self.row(index), int(self.labels[run, index])
+            row = self.engine.at(torch.tensor([index]))[0]
+            owner = int(self.labels[run, index])
             self.sums[run, owner] -= row
             self.counts[run, owner] -= 1
             self.sums[run, cluster] = row.to(torch.float64)

@@ -59,9 +59,9 @@ class NumbaEngine(Engine):
         self._less = self.offset.numpy()
         wanted = min(max(self.count // _CHUNKS, _SMALLEST), _LARGEST)
         self._chunk = -(-wanted // TILE) * TILE
-        threads = min(torch.get_num_threads(), self.chunks)
+        self._helpers = min(torch.get_num_threads(), self.chunks) - 1
         # Its threads start when first used and end with the engine.
-        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+        self._pool = ThreadPoolExecutor(self._helpers) if self._helpers else None
 
     def seeds(self, k: int, restarts: int, generator: torch.Generator) -> torch.Tensor:
         """See :meth:`Engine.seeds`."""
@@ -95,10 +95,6 @@ class NumbaEngine(Engine):
         own = centers.to(torch.float32).contiguous().numpy()
         return self.each(lambda _, at: _kernels.residual(*at, own, ids))
 
-    def row(self, index: int) -> torch.Tensor:
-        """One pixel, float32 (D,)."""
-        return self.summary.rows(index, index + 1)[0] - self.offset
-
     def closer(self, points: torch.Tensor, closest: torch.Tensor, *, keep: bool) -> torch.Tensor:
         """See :class:`._seeding.Distances`."""
         from . import _kernels
@@ -124,20 +120,34 @@ class NumbaEngine(Engine):
             stop = min((i + 1) * self._chunk, self.count)
             return work(i, (*self._where, i * self._chunk, stop, self._less))
 
-        run = map if self._pool is None else self._pool.map
-        return list(run(one, range(self.chunks)))
+        if self._pool is None:
+            return [one(i) for i in range(self.chunks)]
+        found: list[Any] = [None] * self.chunks
+        pending = iter(range(self.chunks))
+
+        def help_out() -> None:
+            for i in pending:
+                found[i] = one(i)
+
+        # This thread works, too: to wake another takes as long as a pass over a coarse grid.
+        helpers = [self._pool.submit(help_out) for _ in range(self._helpers)]
+        help_out()
+        for helper in helpers:
+            helper.result()
+        return found
 
 
 class NumbaRuns(Runs):
-    """Runs whose passes leave out the tiles in which no label can change."""
+    """Runs whose passes leave out the blocks in which no label can change."""
+
+    engine: NumbaEngine
 
     def __init__(self, starts: torch.Tensor, engine: NumbaEngine) -> None:
-        from ._kernels import TILE
+        from ._kernels import BLOCK
 
-        super().__init__(starts, engine.count)
-        self.engine = engine
+        super().__init__(starts, engine)
         self.drift = np.zeros(len(starts))
-        self.expiry = np.full((len(starts), -(-engine.count // TILE)), -np.inf)
+        self.expiry = np.full((len(starts), -(-engine.count // BLOCK)), -np.inf)
         self.assigned = self.centers.clone()
         self.squares = 0.0
         self._sums = np.empty((engine.chunks, *self.centers.shape))
@@ -176,9 +186,6 @@ class NumbaRuns(Runs):
         largest = shifts.topk(min(2, self.k), dim=1).values.sum(dim=1)
         self.drift += largest.numpy()
         self.assigned.copy_(self.centers)
-
-    def row(self, index: int) -> torch.Tensor:
-        return self.engine.row(index)
 
     def farthest(self, run: int, means: torch.Tensor) -> int | None:
         found = self.engine.residuals(self.labels[run], means)

@@ -53,10 +53,6 @@ class Pixels:
         """(where, rows float32 (M, D)) over all pixels, in order."""
         return iter(self._kept) if self._kept else self._read()
 
-    def row(self, index: int) -> torch.Tensor:
-        """One pixel, float32 (D,)."""
-        return self.summary.rows(index, index + 1)[0].to(self.device) - self.offset
-
     def inertia(self, labels: torch.Tensor, centers: torch.Tensor) -> float:
         """Sum of squared distances of all pixels to the centre of their label.
 

@@ -13,8 +13,8 @@ __all__ = ["Distances", "kmeans_plus_plus"]
 class Distances(Protocol):
     """What seeding asks of the pixels."""
 
-    def row(self, index: int) -> torch.Tensor:
-        """One pixel, float32 (D,)."""
+    def at(self, index: torch.Tensor) -> torch.Tensor:
+        """The pixels of that index, int64 (M,), float32 (M, D)."""
 
     def closer(self, points: torch.Tensor, closest: torch.Tensor, *, keep: bool) -> torch.Tensor:
         """Sums over pixels of the smaller of ``closest`` and the distance to each point.
@@ -48,21 +48,20 @@ def kmeans_plus_plus(
     restarts, count = closest.shape
     trials = 2 + int(log(k))
     drawn = torch.randint(count, (restarts, 1), generator=generator)
-    centers = _rows(pixels, drawn)
+    centers = _pixels_at(pixels, drawn)
     pixels.closer(centers, closest, keep=True)
     for _ in range(1, k):
-        candidates = _rows(pixels, _draw(closest, trials, generator))
+        candidates = _pixels_at(pixels, _draw(closest, trials, generator))
         best = pixels.closer(candidates, closest, keep=False).argmin(dim=1)
-        chosen = candidates[torch.arange(restarts), best][:, None]
+        chosen = candidates.take_along_dim(best[:, None, None], dim=1)
         pixels.closer(chosen, closest, keep=True)
         centers = torch.cat([centers, chosen], dim=1)
     return centers
 
 
-def _rows(pixels: Distances, index: torch.Tensor) -> torch.Tensor:
+def _pixels_at(pixels: Distances, index: torch.Tensor) -> torch.Tensor:
     """The pixels of that index (R, T), float32 (R, T, D)."""
-    rows = torch.stack([pixels.row(one) for one in index.reshape(-1).tolist()])
-    return rows.reshape(*index.shape, -1)
+    return pixels.at(index.reshape(-1)).reshape(*index.shape, -1)
 
 
 def _draw(weights: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:

@@ -28,7 +28,7 @@ class TorchEngine(Engine):
 
     def lloyd(self, starts: torch.Tensor, *, tol: float, max_iter: int) -> Result:
         """See :meth:`Engine.lloyd`."""
-        runs = _TorchRuns(starts.to(self.pixels.device), self.pixels)
+        runs = _TorchRuns(starts.to(self.pixels.device), self)
         return iterate(runs, tol=tol, max_iter=max_iter)
 
     def nearest(self, centers: torch.Tensor) -> torch.Tensor:
@@ -40,10 +40,6 @@ class TorchEngine(Engine):
     def inertia(self, labels: torch.Tensor, centers: torch.Tensor) -> float:
         """See :meth:`Engine.inertia`."""
         return self.pixels.inertia(labels, centers.to(torch.float32))
-
-    def row(self, index: int) -> torch.Tensor:
-        """One pixel, float32 (D,)."""
-        return self.pixels.row(index)
 
     def closer(self, points: torch.Tensor, closest: torch.Tensor, *, keep: bool) -> torch.Tensor:
         """See :class:`._seeding.Distances`."""
@@ -62,9 +58,9 @@ class TorchEngine(Engine):
 
 
 class _TorchRuns(Runs):
-    def __init__(self, starts: torch.Tensor, pixels: Pixels) -> None:
-        super().__init__(starts, pixels.count)
-        self.pixels = pixels
+    def __init__(self, starts: torch.Tensor, engine: TorchEngine) -> None:
+        super().__init__(starts, engine)
+        self.pixels = engine.pixels
 
     def assign(self, active: list[int]) -> list[int]:
         centers = self.centers[active].to(torch.float32)
@@ -87,9 +83,6 @@ class _TorchRuns(Runs):
         self.counts[run] += sign.sum(dim=1)
         old.copy_(new)
         return len(index)
-
-    def row(self, index: int) -> torch.Tensor:
-        return self.pixels.row(index)
 
     def farthest(self, run: int, means: torch.Tensor) -> int | None:
         best, found = 0.0, None

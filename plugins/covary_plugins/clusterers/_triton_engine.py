@@ -131,10 +131,6 @@ class TritonEngine(Engine):
         """See :meth:`Engine.inertia`."""
         return float(self.residuals(labels[None], centers[None], self._anywhere(1)))
 
-    def row(self, index: int) -> torch.Tensor:
-        """One pixel, float32 (D,), less the offset."""
-        return self.summary.rows(index, index + 1)[0] - self.offset
-
     def closer(self, points: torch.Tensor, closest: torch.Tensor, *, keep: bool) -> torch.Tensor:
         """See :class:`._seeding.Distances`."""
         restarts, trials, _ = points.shape
@@ -188,10 +184,11 @@ class TritonEngine(Engine):
 class _TritonRuns(Runs):
     """Runs whose state lives on the device, where kernels also decide which of them go on."""
 
+    engine: TritonEngine
+
     def __init__(self, starts: torch.Tensor, engine: TritonEngine) -> None:
         summary = engine.summary
-        super().__init__(starts.to(summary.device), summary.pixels)
-        self.engine = engine
+        super().__init__(starts.to(summary.device), engine)
         self.tiling = Tiling.choose(summary.features, self.k, summary.dtype)
         tiles = -(-summary.pixels // self.tiling.pixels)
         count = len(starts)
@@ -243,9 +240,6 @@ class _TritonRuns(Runs):
         self._pass()
         found: list[int] = self.partial_moved.sum(dim=1)[active].tolist()
         return found
-
-    def row(self, index: int) -> torch.Tensor:
-        return self.engine.row(index)
 
     def farthest(self, run: int, means: torch.Tensor) -> int | None:
         distances = torch.full_like(self.labels[:1], torch.inf, dtype=torch.float32)

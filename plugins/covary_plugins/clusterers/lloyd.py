@@ -163,7 +163,7 @@ def _context(summary: StyleSummary, ctx: RunContext | None) -> RunContext:
 
 def _distinct(starts: torch.Tensor) -> bool:
     """Whether the centres (R, K, D) of each start differ from each other."""
-    return all(len(start.unique(dim=0)) == len(start) for start in starts)
+    return all(len(start.unique(dim=0)) == len(start) for start in starts.cpu())
 
 
 def _cluster_map(summary: StyleSummary, result: Result, offset: torch.Tensor) -> ClusterMap:
