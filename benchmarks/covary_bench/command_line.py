@@ -52,7 +52,8 @@ def command_line(
     parts = [name]
     for option in context.command.params:
         value = context.params[str(option.name)]
-        if value == option.get_default(context) or option.name in without:
+        # An option that has no default and was not given is None, whatever click calls its default.
+        if value in (None, option.get_default(context)) or option.name in without:
             continue
         flag = option.opts[0]
         if value is True:

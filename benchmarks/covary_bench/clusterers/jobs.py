@@ -55,6 +55,7 @@ _FAISS_RULE: dict[str, Any] = {
 VARIATIONS: dict[str, dict[str, Variation]] = {
     "covary/lloyd": {
         "": Variation(),
+        "no coarse start": Variation({"coarse": 1}),
         "torch engine": Variation({"engine": "torch"}),
     },
     "covary/faiss": {
