@@ -7,8 +7,10 @@ meet in them, and do not survive a fork. Kernels that release the GIL need neith
 from __future__ import annotations
 
 import platform
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -123,11 +125,13 @@ class NumbaEngine(Engine):
         if self._pool is None:
             return [one(i) for i in range(self.chunks)]
         found: list[Any] = [None] * self.chunks
-        pending = iter(range(self.chunks))
+        pending = deque(range(self.chunks))
 
         def help_out() -> None:
-            for i in pending:
-                found[i] = one(i)
+            with suppress(IndexError):  # none left
+                while True:
+                    i = pending.popleft()
+                    found[i] = one(i)
 
         # This thread works, too: to wake another takes as long as a pass over a coarse grid.
         helpers = [self._pool.submit(help_out) for _ in range(self._helpers)]
