@@ -185,7 +185,8 @@ def test_what_there_is_no_time_for_is_said_to_be_left_out() -> None:
 def test_clusterers_that_come_too_late_are_rows_as_well() -> None:
     summary = gpu_clusterers.summary_of(8, 2, CPU)
     rows = list(gpu_clusterers.others(summary, Budget(0), ["lloyd", "torch"]))
-    assert [row["what"] for row in rows] == ["lloyd", "lloyd, torch engine", "torch"]
+    names = ["lloyd", "lloyd, no coarse start", "lloyd, torch engine", "torch"]
+    assert [row["what"] for row in rows] == names
     assert {row["result"] for row in rows} == {"left out: the time is up"}
 
 
@@ -198,10 +199,9 @@ def test_a_clusterer_that_fails_is_a_row(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(gpu_clusterers, "attempt", no_luck)
     summary = gpu_clusterers.summary_of(8, 2, CPU)
     rows = list(gpu_clusterers.others(summary, Budget(60), ["lloyd", "torch"]))
-    assert [row["result"] for row in rows[1:]] == [
-        "crashed: died of SIGSEGV", "refused: died of SIGSEGV",
-    ]  # fmt: skip
-    assert [row["good"] for row in rows] == [False, False, None]
+    crashed, refused = "crashed: died of SIGSEGV", "refused: died of SIGSEGV"
+    assert [row["result"] for row in rows[1:]] == [crashed, crashed, refused]
+    assert [row["good"] for row in rows] == [False, False, False, None]
 
 
 def test_pixels_of_the_gpu_script_are_planar_and_take_several_passes() -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import PIL.Image
@@ -798,7 +799,7 @@ def test_doctor_json() -> None:
     assert result.exit_code == 1
     assert {"covary-acme"} <= {problem["distribution"] for problem in data["problems"]}
     assert all(problem["fix"] for problem in data["problems"])
-    assert data["packages"]["torch"] == torch.__version__
+    assert data["packages"]["torch"] == version("torch")
     assert data["devices"][0]["device"] == "cpu"
     unavailable = {row["id"]: row for row in data["unavailable"]}
     assert unavailable["acme/hungry"] == {
