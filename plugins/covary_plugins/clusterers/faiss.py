@@ -31,8 +31,8 @@ class Faiss(Adapter):
     on the pixels where they are, chunk by chunk, and nothing crosses the bus; with a summary on
     the CPU, faiss sends the matrix to its GPUs on every pass.
 
-    faiss makes ``niter`` passes whatever happens, so ``converged`` says whether the last of them
-    still lowered the objective by more than a millionth. faiss and torch each bring an OpenMP
+    faiss has no tolerance: it makes ``niter`` passes, fewer where the objective no longer falls (as
+    of 1.15). ``converged`` says that the last of them lowered it by no more than a millionth. faiss and torch each bring an OpenMP
     runtime; where loading both crashes (seen on macOS), set ``KMP_DUPLICATE_LIB_OK=TRUE`` or
     install both from conda.
     """
