@@ -32,9 +32,10 @@ class Faiss(Adapter):
     the CPU, faiss sends the matrix to its GPUs on every pass.
 
     faiss has no tolerance: it makes ``niter`` passes, fewer where the objective no longer falls (as
-    of 1.15). ``converged`` says that the last of them lowered it by no more than a millionth. faiss and torch each bring an OpenMP
-    runtime; where loading both crashes (seen on macOS), set ``KMP_DUPLICATE_LIB_OK=TRUE`` or
-    install both from conda.
+    of 1.15). ``converged`` says that the last of them lowered it by no more than a millionth.
+
+    faiss and torch each bring an OpenMP runtime; where loading both crashes (seen on macOS), set
+    ``KMP_DUPLICATE_LIB_OK=TRUE`` or install both from conda.
     """
 
     class Params(Adapter.Params):
