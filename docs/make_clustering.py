@@ -111,9 +111,10 @@ def _ideas(_: Sequence[Run], __: Sequence[Group]) -> Iterator[str]:
         )
         for k, one in zip(ks, alone, strict=True)
     )
-    yield from ("", f"{'; '.join(milliseconds)}. Copying as many bytes as the summary has takes ")
+    yield from ("", f"{'; '.join(milliseconds)}.")
     page = "[lloyd.json](../../benchmarks/results/lloyd.json)"
-    yield f"{1e3 * alone[0]['read']:.0f} ms here ({page})."
+    read = f"{1e3 * alone[0]['read']:.0f} ms"
+    yield f"At the rate of a copy, as many bytes as the summary has are moved in {read} ({page})."
 
 
 PARTS: Mapping[str, Callable[[Sequence[Run], Sequence[Group]], Iterator[str]]] = {

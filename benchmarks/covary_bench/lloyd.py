@@ -6,8 +6,9 @@ turns in one process, after a first turn that is not counted and in which everyt
 ``ratio`` is the median of the seconds over those of the way chosen, turn by turn.
 
 ``passes``: one pass over all pixels from centres that are already right, alone: the assignment and
-sums of a first pass, and a later one that the bounds cut short. ``read`` is the time that this
-machine takes to copy as many bytes as the summary has, the least that any pass could take.
+sums of a first pass, and a later one that the bounds cut short. ``read`` is the time in which this
+machine moves as many bytes as the summary has, at the rate of a large copy (bytes read and
+written): the least that any pass could take.
 """
 
 from __future__ import annotations

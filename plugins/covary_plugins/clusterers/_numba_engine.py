@@ -10,7 +10,6 @@ import platform
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -128,10 +127,12 @@ class NumbaEngine(Engine):
         pending = deque(range(self.chunks))
 
         def help_out() -> None:
-            with suppress(IndexError):  # none left
-                while True:
+            while True:
+                try:
                     i = pending.popleft()
-                    found[i] = one(i)
+                except IndexError:
+                    return
+                found[i] = one(i)
 
         # This thread works, too: to wake another takes as long as a pass over a coarse grid.
         helpers = [self._pool.submit(help_out) for _ in range(self._helpers)]
