@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 import covary
-from covary_plugins.clusterers._coarse import default_stride, grid, moments
+from covary_plugins.clusterers._coarse import grid, moments
 from covary_plugins.clusterers._numba_engine import NumbaEngine, NumbaRuns
 
 from .ceilings import Timer, copy_rate
@@ -83,7 +83,7 @@ def measure(
 
 def passes(summary: covary.StyleSummary, k: int, repeats: int, timer: Timer) -> dict[str, Any]:
     """Seconds of a first and of a later pass over all pixels, and of reading them."""
-    offset, _ = moments(grid(summary, default_stride(summary.size)))
+    offset, _ = moments(grid(summary))
     found = covary.create("lloyd", k=k).fit_from(summary, _start(summary, k))
     centers = (found.centers - offset)[None].to(torch.float64)
     first, later = [], []
@@ -102,7 +102,7 @@ def passes(summary: covary.StyleSummary, k: int, repeats: int, timer: Timer) -> 
 
 def _start(summary: covary.StyleSummary, k: int) -> torch.Tensor:
     """k-means++ centres, float32 (K, D)."""
-    sample = grid(summary, default_stride(summary.size))
+    sample = grid(summary)
     offset, _ = moments(sample)
     seeds = NumbaEngine(sample, offset).seeds(k, 1, torch.Generator().manual_seed(0))
     return seeds[0].to(torch.float32) + offset

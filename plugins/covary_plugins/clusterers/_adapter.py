@@ -112,9 +112,9 @@ class EstimatorAdapter(Adapter):
 
 def mean_variance(summary: StyleSummary) -> float:
     """Mean over the features of their variance, of the grid that `lloyd` starts with."""
-    from ._coarse import default_stride, grid, moments
+    from ._coarse import grid, moments
 
-    return moments(grid(summary, default_stride(summary.size)))[1]
+    return moments(grid(summary))[1]
 
 
 def _check_magnitude(summary: StyleSummary) -> None:

@@ -19,11 +19,12 @@ def default_stride(size: tuple[int, int]) -> int:
     return ceil(sqrt(size[0] * size[1] / _GRID_PIXELS))
 
 
-def grid(summary: StyleSummary, stride: int) -> StyleSummary:
+def grid(summary: StyleSummary, stride: int | None = None) -> StyleSummary:
     """Every ``stride``-th pixel of every ``stride``-th row, off the border, in float32.
 
-    Stride 1 is the summary itself.
+    Unset, the stride is the default one. Stride 1 is the summary itself.
     """
+    stride = stride or default_stride(summary.size)
     if stride == 1:
         return summary
     height, width = summary.size

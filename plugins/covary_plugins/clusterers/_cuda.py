@@ -102,11 +102,11 @@ class MatrixAdapter(CudaAdapter):
     ) -> ClusterMap:
         import torch
 
-        from ._coarse import default_stride, grid, moments
+        from ._coarse import grid, moments
         from ._pixels import cluster_map
 
         summary = summary.to(ctx.device)
-        mean, variance = moments(grid(summary, default_stride(summary.size)))
+        mean, variance = moments(grid(summary))
         matrix = summary.matrix().sub_(mean)
         # A constant image has no variance.
         shift = max(max(self.params.tol, _ROUNDING) * variance, torch.finfo(torch.float32).tiny)

@@ -9,7 +9,7 @@ import torch
 
 from covary import ClusterMap, InputError, StyleSummary
 
-from ._coarse import default_stride, grid
+from ._coarse import grid
 
 __all__ = [
     "Pixels",
@@ -91,7 +91,7 @@ def one_hot(labels: torch.Tensor, k: int) -> torch.Tensor:
 def count_distinct(summary: StyleSummary, at_most: int) -> int:
     """Number of distinct pixels, counted no further than ``at_most``."""
     # Nearly always a few pixels tell; only a picture of few colours is read as a whole.
-    if _projected(grid(summary, default_stride(summary.size))) >= at_most:
+    if _projected(grid(summary)) >= at_most:
         return at_most
     seen: list[torch.Tensor] = []
     for _, rows in summary.chunks(max_bytes=2**21):

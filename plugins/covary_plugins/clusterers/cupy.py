@@ -56,11 +56,11 @@ class CuPy(CudaAdapter):
         import torch
         from torch.utils.dlpack import from_dlpack
 
-        from ._coarse import default_stride, grid, moments
+        from ._coarse import grid, moments
         from ._pixels import cluster_map
 
         summary = summary.to(ctx.device)
-        sample = grid(summary, default_stride(summary.size))
+        sample = grid(summary)
         mean, variance = moments(sample)
         if centers is None:
             best = self._best_start(summary, sample, mean, variance, ctx)

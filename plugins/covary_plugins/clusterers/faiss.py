@@ -132,11 +132,11 @@ class Faiss(Adapter):
         """As :meth:`_fit`, on the pixels where torch has them."""
         import torch
 
-        from ._coarse import default_stride, grid, moments
+        from ._coarse import grid, moments
         from ._faiss_gpu import assign, train
 
         params, summary = self.params, summary.to(ctx.device)
-        offset, _ = moments(grid(summary, default_stride(summary.size)))
+        offset, _ = moments(grid(summary))
         trained = train(
             self._sample(summary, seed),
             offset,

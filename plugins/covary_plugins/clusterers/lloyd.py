@@ -136,10 +136,9 @@ class Lloyd(Clusterer):
         """The coarse grid, the mean of the features, and the mean of their variances."""
         from ._coarse import default_stride, grid, moments
 
-        stride = default_stride(summary.size)
-        sample = grid(summary, stride)
+        sample = grid(summary)
         mean, variance = moments(sample)
-        if self.params.coarse not in (None, stride):
+        if self.params.coarse not in (None, default_stride(summary.size)):
             sample = grid(summary, self.params.coarse)
         return sample, mean, variance
 
