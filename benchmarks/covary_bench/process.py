@@ -1,23 +1,20 @@
-"""A process of its own for each measurement, watched from outside."""
+"""A process of its own for each measurement, and how busy the machine was meanwhile."""
 
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
 import psutil
 
+from covary.processes import run_python
+
 __all__ = ["Ended", "run_module"]
 
-_TAIL_LINES, _TAIL_CHARACTERS = 5, 600
+_FIXES = {"timeout": "raise --timeout", "out of memory": "a smaller size, fewer variants"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,63 +45,8 @@ def run_module(
         environment: variables to set beside the present ones.
     """
     others = _Bystanders()
-    with tempfile.TemporaryFile() as log:
-        # A group of its own, so that what a backend starts can be ended with it.
-        process = subprocess.Popen(
-            [sys.executable, "-m", module, argument],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            env={**os.environ, **(environment or {})},
-        )
-        try:
-            status: int | None = process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            status = None
-        finally:
-            _end_group(process)
-        log.seek(0)
-        said = _tail(log.read())
-    return _ended(status, timeout, said, others.cores())
-
-
-def _end_group(process: subprocess.Popen[bytes]) -> None:
-    if hasattr(os, "killpg"):
-        with suppress(ProcessLookupError, PermissionError):  # nothing of it is left
-            os.killpg(process.pid, signal.SIGKILL)
-    else:
-        process.kill()
-    process.wait()
-
-
-def _ended(status: int | None, timeout: float, said: str, busy: float) -> Ended:
-    said = f"; it last said: {said}" if said else ""
-    if status == 0:
-        return Ended("ok", busy=busy)
-    if status is None:
-        return Ended("timeout", f"not done after {timeout:g} s{said}", "raise --timeout", busy)
-    if status > 0:
-        return Ended("crashed", f"exited with status {status}{said}", busy=busy)
-    name = _signal_name(-status)
-    if name == "SIGKILL":
-        reason = f"killed by the system (SIGKILL), as it does when memory runs out{said}"
-        return Ended("out of memory", reason, "a smaller size, fewer variants", busy)
-    return Ended("crashed", f"died of {name}{said}", busy=busy)
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-
-
-def _tail(output: bytes) -> str:
-    """The last lines, on one line."""
-    lines = output.decode("utf-8", errors="replace").splitlines()
-    kept = [line.strip() for line in lines if line.strip()][-_TAIL_LINES:]
-    return " | ".join(kept)[-_TAIL_CHARACTERS:]
+    ended = run_python(["-m", module, argument], timeout, environment)
+    return Ended(ended.status, ended.reason, _FIXES.get(ended.status, ""), others.cores())
 
 
 class _Bystanders:
