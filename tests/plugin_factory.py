@@ -18,6 +18,7 @@ def write_plugin(
     module: str | None = None,
     target: str | None = None,
     group: str = "covary",
+    requires: str = "",
 ) -> Path:
     """Write an installed-looking distribution into ``folder``; return the module's path.
 
@@ -35,6 +36,7 @@ def write_plugin(
             of one namespace do not share a module.
         target: the entry point's value, if it is not the module itself.
         group: the entry-point group.
+        requires: one requirement of the distribution.
     """
     distribution = distribution or f"covary-{namespace}"
     module = module or distribution.replace("-", "_").replace(".", "_")
@@ -44,6 +46,7 @@ def write_plugin(
     info = folder / f"{distribution.replace('-', '_')}-{version}.dist-info"
     info.mkdir(exist_ok=True)
     metadata = f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
+    metadata += f"Requires-Dist: {requires}\n" if requires else ""
     (info / "METADATA").write_text(metadata, encoding="utf-8")
     points = f"[{group}]\n{namespace} = {target or module}\n"
     (info / "entry_points.txt").write_text(points, encoding="utf-8")

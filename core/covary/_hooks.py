@@ -10,13 +10,16 @@ import pluggy
 if TYPE_CHECKING:
     from .catalogue import Checkpoint, Component, Preset
 
-__all__ = ["API_VERSION", "GROUP", "Hooks", "hookimpl"]
+__all__ = ["API_VERSION", "COMMANDS", "GROUP", "Hooks", "hookimpl"]
 
 API_VERSION = "1.0"
 """Version of the plugin API: components of the same major and of no newer minor are accepted."""
 
 GROUP = "covary"
 """The entry-point group; an entry point's name is its plugin's namespace."""
+
+COMMANDS = "covary.commands"
+"""The entry-point group of further commands; an entry point's name is the command's."""
 
 hookspec = pluggy.HookspecMarker("covary")
 hookimpl = pluggy.HookimplMarker("covary")

@@ -18,14 +18,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 import pluggy
+from pydantic import ValidationError
 
-from . import _store
+from . import _explain, _metadata, _store
 from ._cuda import cuda_devices
 from ._hooks import API_VERSION, GROUP, Hooks
 from .catalogue import (
@@ -179,18 +180,14 @@ class Registered:
                 raise
             if self.missing():
                 raise self._missing_packages() from error
-            raise PluginError(
-                f"{self.id} cannot be imported from {self.component.target}",
-                got=describe(error),
-                fix=f"{report}; COVARY_RAISE=1 shows the traceback",
-            ) from error
+            raise self._not_importable(error, report) from error
         expected = _interface(self.kind)
         if not (isinstance(found, type) and issubclass(found, expected)):
             raise PluginError(
                 f"{self.id} ({self.component.target})",
                 expected=f"a subclass of covary.{expected.__name__}",
                 got=repr(found),
-                fix=report,
+                fix=f"inherit from it, correct `kind` or `target` of its component, or {report}",
             )
         if unwritten := sorted(getattr(found, "__abstractmethods__", ())):
             raise PluginError(f"{self.id} does not implement {', '.join(unwritten)}", fix=report)
@@ -204,6 +201,16 @@ class Registered:
         component = component_class(**params)
         component.id = self.id
         return component
+
+    def _not_importable(self, error: BaseException, report: str) -> PluginError:
+        target = self.component.target
+        what, hint = _explain.missing_target(target, error, _interface(self.kind))
+        correct = "correct `target` of its component, or " if what else ""
+        return PluginError(
+            f"{self.id} cannot be imported from {target}",
+            got=what or describe(error),
+            fix=f"{hint}{correct}{report}; COVARY_RAISE=1 shows the traceback",
+        )
 
     def _missing_packages(self) -> MissingPackageError:
         needs = f"{self.id} needs {', '.join(self.missing())}"
@@ -234,7 +241,9 @@ class Registry:
         """Scan the entry points and the user's catalogue, as the environment variables say."""
         found = cls()
         offered: list[tuple[Origin, CatalogueEntry]] = []
-        points = [point for point in entry_points(group=GROUP) if is_allowed(point.name)]
+        everyone = entry_points()
+        points = [point for point in everyone.select(group=GROUP) if is_allowed(point.name)]
+        found.problems += _misspelt(everyone)
         for point in _unclaimed(points, found.problems):
             with _trace(f"plugin {point.name}"):
                 offered += [(_origin(point), entry) for entry in _ask(point, found.problems)]
@@ -298,6 +307,9 @@ class Registry:
             short = name.removeprefix(f"{plugin.namespace}/")
             if short in plugin.provides or name.startswith(f"{plugin.namespace}/"):
                 return f"`pip install {plugin.distribution}` provides it"
+        namespace, slash, _ = name.partition("/")
+        if slash and (silent := _metadata.plugin_without_entry_point(namespace)):
+            return f"{silent} is installed and offers no plugin: {_explain.ADD_ENTRY_POINT}"
         return did_you_mean(name, known)
 
 
@@ -432,6 +444,16 @@ def _unclaimed(points: Iterable[EntryPoint], found: list[Problem]) -> list[Entry
     return sorted(good, key=lambda point: (point.name != BUILTIN, point.name))
 
 
+def _misspelt(points: EntryPoints) -> Iterator[Problem]:
+    """Entry points of a group that is nearly covary's, so that nobody reads them."""
+    for point, meant in _metadata.misspelt_groups(points):
+        if is_allowed(point.name):
+            origin = _origin(point)
+            what = f"its entry point is in the group {point.group!r}, which covary does not read"
+            fix = f"did you mean {meant!r}? {_explain.INSTALL_AGAIN}"
+            yield Problem(origin.namespace, origin.distribution, what, fix)
+
+
 def is_allowed(namespace: str) -> bool:
     """Whether COVARY_PLUGINS and COVARY_DISABLE leave the plugin of that namespace."""
     only = os.environ.get("COVARY_PLUGINS")
@@ -467,29 +489,51 @@ def _offer(point: EntryPoint) -> list[CatalogueEntry]:
         PluginError: it has no hook, or the hook gave something else than catalogue entries.
         Exception, SystemExit: whatever the plugin itself raises.
     """
-    manager = pluggy.PluginManager("covary")
-    manager.add_hookspecs(Hooks)
-    manager.register(point.load(), name=point.name)
-    manager.check_pending()
-    if not manager.hook.covary_components.get_hookimpls():
-        hint = "define covary_components() in it and decorate it with @covary.hookimpl"
-        raise PluginError("implements no hook of covary", fix=hint)
-    answers = manager.hook.covary_components()
+    hook = _hook(point)
+    try:
+        answers = hook()
+    except ValidationError as error:
+        raise _explain.invalid_entry(error) from error
     if not answers:  # pluggy leaves out an answer of None
-        raise PluginError("covary_components() returned None, expected covary.Component entries")
-    entries = list(answers[0])
-    for entry in entries:
-        if not isinstance(entry, CatalogueEntry):
-            got = type(entry).__name__
-            raise PluginError(
-                f"covary_components() gave a {got}, expected covary.Component entries"
-            )
-        type(entry).model_validate(entry.model_dump())
+        raise _explain.wrong_answer("None")
+    if not isinstance(answers[0], Iterable):
+        raise _explain.wrong_answer(type(answers[0]).__name__)
+    try:
+        entries = list(answers[0])
+        for entry in entries:
+            if not isinstance(entry, CatalogueEntry):
+                raise _explain.wrong_answer(
+                    f"{type(answers[0]).__name__} of {type(entry).__name__}"
+                )
+            type(entry).model_validate(entry.model_dump(warnings=False))
+    except ValidationError as error:
+        raise _explain.invalid_entry(error) from error
     keys = [_key(entry) for entry in entries]
     for kind, name in keys:
         if keys.count((kind, name)) > 1:
             raise PluginError(f"it offers the {kind} {name!r} twice")
     return entries
+
+
+def _hook(point: EntryPoint) -> pluggy.HookCaller:
+    """The hook of one plugin, loaded and checked.
+
+    Raises:
+        PluginError: it has none, or one that covary does not know or call so.
+    """
+    plugin = _explain.load_entry_point(point)
+    manager = pluggy.PluginManager("covary")
+    manager.add_hookspecs(Hooks)
+    try:
+        manager.register(plugin, name=point.name)
+    except pluggy.PluginValidationError as error:
+        raise PluginError(describe(error), fix="a hook takes no arguments: remove them") from error
+    for caller in manager.get_hookcallers(plugin) or ():
+        if not caller.has_spec():
+            raise _explain.unknown_hook(caller.name)
+    if not manager.hook.covary_components.get_hookimpls():
+        raise _explain.missing_hook(plugin)
+    return manager.hook.covary_components
 
 
 def _key(entry: CatalogueEntry) -> tuple[str, str]:

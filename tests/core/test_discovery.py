@@ -85,59 +85,97 @@ class TestBuiltins:
             covary.components("clusterers")
 
 
-BROKEN: dict[str, tuple[str, str]] = {
-    "import error": ("import a_package_that_nobody_has", "ModuleNotFoundError"),
-    "syntax error": ("def covary_components(:", "SyntaxError"),
-    "exit while imported": ("raise SystemExit(3)", "SystemExit: 3"),
-    "no hook": ("x = 1", "implements no hook"),
-    "hook without its mark": ("def covary_components(): return []", "implements no hook"),
+HOOKIMPL = "import covary\n@covary.hookimpl\n"
+
+BROKEN: dict[str, tuple[str, str, str]] = {
+    "import error": ("import a_package_that_nobody_has", "ModuleNotFoundError", "report it"),
+    "syntax error": ("def covary_components(:", "SyntaxError", "report it"),
+    "exit while imported": ("raise SystemExit(3)", "SystemExit: 3", "report it"),
+    "no hook": ("x = 1", "implements no hook", "define covary_components()"),
+    "hook without its mark": (
+        "def covary_components(): return []",
+        "covary_components() is not decorated",
+        "decorate it with @covary.hookimpl",
+    ),
+    "misspelt hook without its mark": (
+        "def covary_component(): return []",
+        "covary_component() is not decorated",
+        "rename it to covary_components and decorate it with @covary.hookimpl",
+    ),
+    "hook with the mark of another project": (
+        "import pluggy\n@pluggy.HookimplMarker('pytest')\ndef covary_components(): return []",
+        "decorated by the hookimpl of 'pytest'",
+        "decorate it with @covary.hookimpl",
+    ),
     "misspelt hook": (
-        "import covary\n@covary.hookimpl\ndef covary_component(): return []",
+        HOOKIMPL + "def covary_component(): return []",
         "unknown hook 'covary_component'",
+        "did you mean 'covary_components'?",
+    ),
+    "hook of another name": (
+        HOOKIMPL + "def register_my_things(): return []",
+        "unknown hook 'register_my_things'",
+        "covary's hook is covary_components",
     ),
     "hook with an argument of its own": (
-        "import covary\n@covary.hookimpl\ndef covary_components(config): return []",
+        HOOKIMPL + "def covary_components(config): return []",
         "config",
+        "takes no arguments",
     ),
     "hook raises": (
-        "import covary\n@covary.hookimpl\ndef covary_components(): return 1 / 0",
+        HOOKIMPL + "def covary_components(): return 1 / 0",
         "ZeroDivisionError",
+        "report it",
     ),
     "hook raises half-way": (
-        "import covary\n@covary.hookimpl\ndef covary_components():\n"
+        HOOKIMPL + "def covary_components():\n"
         "  yield covary.Component(kind='clusterer', name='a', target='m:C')\n  raise SystemExit",
         "SystemExit",
+        "report it",
     ),
     "hook returns None": (
-        "import covary\n@covary.hookimpl\ndef covary_components(): pass",
-        "returned None",
+        HOOKIMPL + "def covary_components(): pass",
+        "returned None, expected covary.Component entries",
+        "return a list of covary.Component",
     ),
     "hook returns a number": (
-        "import covary\n@covary.hookimpl\ndef covary_components(): return 7",
-        "TypeError",
+        HOOKIMPL + "def covary_components(): return 7",
+        "returned int, expected covary.Component entries",
+        "return a list of covary.Component",
     ),
     "hook returns text": (
-        "import covary\n@covary.hookimpl\ndef covary_components(): return 'kmeans'",
-        "gave a str, expected covary.Component entries",
+        HOOKIMPL + "def covary_components(): return 'kmeans'",
+        "returned str of str, expected covary.Component entries",
+        "return a list of covary.Component",
     ),
     "hook returns an object that cannot be shown": (
         "import covary\nclass Odd:\n  def __repr__(self): raise RuntimeError\n"
         "@covary.hookimpl\ndef covary_components(): return [Odd()]",
-        "gave a Odd",
+        "returned list of Odd",
+        "return a list of covary.Component",
     ),
     "component that does not validate": (
         offer(kind="clusterrer"),
-        "ValidationError",
+        "covary.Component: kind: Input should be 'source', 'features', 'clusterer'",
+        "correct 'kind'",
+    ),
+    "component made half-way that does not validate": (
+        HOOKIMPL + "def covary_components():\n"
+        "  yield covary.Component(kind='clusterer', name='Upper Case', target='m:C')",
+        "covary.Component: name: String should match pattern",
+        "correct 'name'",
     ),
     "component that was never validated": (
-        "import covary\n@covary.hookimpl\ndef covary_components():\n"
+        HOOKIMPL + "def covary_components():\n"
         "  return [covary.Component.model_construct(kind='clusterer', name='a')]",
-        "ValidationError",
+        "covary.Component: target: Field required",
+        "correct 'target'",
     ),
     "one component twice": (
-        "import covary\n@covary.hookimpl\ndef covary_components():\n"
+        HOOKIMPL + "def covary_components():\n"
         "  return [covary.Component(kind='clusterer', name='a', target='m:C')] * 2",
         "offers the clusterer 'a' twice",
+        "report it",
     ),
 }
 
@@ -145,7 +183,7 @@ BROKEN: dict[str, tuple[str, str]] = {
 class TestBrokenPlugins:
     @pytest.mark.parametrize("kind", BROKEN)
     def test_one_leaves_the_others_working(self, kind: str, site: Path) -> None:
-        source, message = BROKEN[kind]
+        source, message, fix = BROKEN[kind]
         write_plugin(site, "broken", source, distribution="a-broken-one")
         write_plugin(site, "healthy", offer())
         assert ids("clusterer") >= {"healthy/groups", "covary/lloyd"}
@@ -153,12 +191,12 @@ class TestBrokenPlugins:
         problem = problem_of("broken")
         assert message in problem.what
         assert problem.distribution == "a-broken-one"
-        assert problem.fix
+        assert fix in problem.fix
         assert "\n" not in problem.what
         assert covary.create("groups").id == "healthy/groups"
 
     def test_all_of_them_together(self, site: Path) -> None:
-        for i, (source, _) in enumerate(BROKEN.values()):
+        for i, (source, *_) in enumerate(BROKEN.values()):
             write_plugin(site, f"broken{i}", source)
         write_plugin(site, "healthy", offer())
         assert "healthy/groups" in ids()
@@ -167,18 +205,87 @@ class TestBrokenPlugins:
         }
 
     @pytest.mark.parametrize(
-        ("target", "message"),
+        ("target", "message", "fix"),
         [
-            ("no_such_module", "ModuleNotFoundError"),
-            ("covary_broken:no_such_thing", "AttributeError"),
-            ("not a module", "not a module"),
+            ("no_such_module", "there is no module 'no_such_module'", "correct [project"),
+            ("covary_brokn", "no module 'covary_brokn'", "did you mean 'covary_broken'? correct"),
+            ("covary_broken.hooks", "there is no module 'covary_broken.hooks'", "install it again"),
+            ("acme_kit.hook", "no module 'acme_kit.hook'", "did you mean 'acme_kit.hooks'?"),
+            ("covary_broken:no_such", "has no 'no_such'", "name the module alone"),
+            ("covary_broken:hook", "names a function", "name the module alone, 'covary_broken'"),
+            ("not a module", "not a module: its entry point is not of the form", "correct"),
         ],
     )
-    def test_entry_point_to_nothing(self, site: Path, target: str, message: str) -> None:
-        write_plugin(site, "broken", "", target=target)
+    def test_entry_point_to_nothing(self, site: Path, target: str, message: str, fix: str) -> None:
+        write_plugin(site, "broken", "def hook(): return []", target=target)
         write_plugin(site, "healthy", offer())
+        (site / "acme_kit").mkdir()
+        for name in ("__init__", "hooks"):
+            (site / "acme_kit" / f"{name}.py").touch()
         assert "healthy/groups" in ids()
-        assert message in problem_of("broken").what
+        problem = problem_of("broken")
+        assert message in problem.what
+        assert fix in problem.fix
+
+    def test_a_module_that_a_plugin_s_module_lacks_is_not_mistaken_for_it(self, site: Path) -> None:
+        write_plugin(site, "broken", "import covary_brokenly")
+        problem = problem_of("broken")
+        assert "ModuleNotFoundError: No module named 'covary_brokenly'" in problem.what
+        assert "entry point" not in problem.what + problem.fix
+
+    @pytest.mark.parametrize(
+        ("group", "meant"),
+        [
+            ("covery", "covary"),
+            ("Covary", "covary"),
+            ("covary.plugins", "covary"),
+            ("covary_components", "covary"),
+            ("covary.command", "covary.commands"),
+            ("covary-commands", "covary.commands"),
+        ],
+    )
+    def test_an_entry_point_in_a_group_that_is_nearly_ours(
+        self, site: Path, monkeypatch: pytest.MonkeyPatch, group: str, meant: str
+    ) -> None:
+        write_plugin(site, "acme", offer(), group=group)
+        problem = problem_of("acme")
+        assert repr(group) in problem.what
+        assert f"did you mean {meant!r}?" in problem.fix
+        with pytest.raises(UnknownNameError, match="which covary does not read"):
+            covary.create("acme/groups")
+        monkeypatch.setenv("COVARY_DISABLE", "acme")
+        registry.cache_clear()
+        assert covary.problems() == ()
+
+    @pytest.mark.parametrize("group", ["coverage", "canary", "library", "console_scripts"])
+    def test_groups_of_others_are_left_alone(self, site: Path, group: str) -> None:
+        write_plugin(site, "acme", offer(), group=group)
+        registry.cache_clear()
+        assert covary.problems() == ()
+
+    @pytest.mark.parametrize(
+        ("distribution", "requires", "told"),
+        [
+            ("acme", "", True),
+            ("covary-acme", "", True),
+            ("acme-covary", "", True),
+            ("acme-tools", "covary>=0.1", True),
+            ("acme-tools", "covary-sam", False),
+            ("acme-tools", "covary; extra == 'all'", False),
+            ("tools", "covary", False),
+        ],
+    )
+    def test_a_name_of_a_distribution_without_entry_point(
+        self, site: Path, distribution: str, requires: str, told: bool
+    ) -> None:
+        write_plugin(site, "x", "", distribution=distribution, group="other", requires=requires)
+        registry.cache_clear()
+        with pytest.raises(UnknownNameError) as caught:
+            covary.create("acme/kmeans")
+        hint = (
+            f"{distribution} is installed and offers no plugin: add [project.entry-points.covary]"
+        )
+        assert (hint in caught.value.fix) is told
 
     def test_metadata_that_an_interrupted_uninstall_left(self, site: Path) -> None:
         write_plugin(site, "healthy", offer())
@@ -550,8 +657,12 @@ class TestTargets:
     @pytest.mark.parametrize(
         ("target", "message"),
         [
-            ("no_such_module:X", "ModuleNotFoundError"),
-            ("tiny_components:Nope", "AttributeError"),
+            ("no_such_module:X", "there is no module 'no_such_module'; correct `target`"),
+            ("tiny_component:X", "no module .*did you mean 'tiny_components'"),
+            ("tiny_components.x:X", "there is no module 'tiny_components.x'; correct `target`"),
+            ("tiny_components:Distinkt", "no 'Distinkt'; did you mean 'Distinct'"),
+            ("tiny_components:Nope", "no 'Nope'; it has .*Distinct.*; correct `target`"),
+            ("covary.errors:Nope", "covary.errors has no 'Nope'; correct `target`"),
             ("tiny_components:stripe_map", "expected a subclass of covary.Clusterer, got"),
             ("tiny_components:Rest", "expected a subclass of covary.Clusterer, got"),
             ("covary.interfaces:Clusterer", "does not implement fit"),
@@ -562,6 +673,14 @@ class TestTargets:
         assert "acme/groups" in ids()
         with pytest.raises(PluginError, match=rf"acme/groups.*{message}.*covary-acme"):
             covary.create("acme/groups")
+
+    def test_errors_of_its_own_are_not_mistaken_for_a_wrong_target(self, site: Path) -> None:
+        (site / "own.py").write_text("import json\njson.no_such_thing")
+        write_plugin(site, "acme", offer(target="own:X"))
+        registry.cache_clear()
+        with pytest.raises(PluginError, match=r"AttributeError: .*no_such_thing") as caught:
+            covary.create("acme/groups")
+        assert "target" not in caught.value.fix
 
     def test_that_exit_while_imported(self, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (site / "exiting.py").write_text("raise SystemExit('bye')")

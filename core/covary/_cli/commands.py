@@ -12,13 +12,11 @@ from importlib.metadata import EntryPoint, entry_points
 
 import click
 
-from .._hooks import GROUP as PLUGINS
+from .._hooks import COMMANDS, GROUP
 from .._registry import BUILTIN, describe, is_allowed
 from ..errors import PluginError
 
-__all__ = ["GROUP", "OWN", "command_problems", "load_command", "offered_commands"]
-
-GROUP = "covary.commands"
+__all__ = ["OWN", "command_problems", "load_command", "offered_commands"]
 
 OWN = {
     "segment": "segment:segment",
@@ -40,7 +38,7 @@ def offered_commands() -> dict[str, tuple[EntryPoint, ...]]:
     COVARY_PLUGINS and COVARY_DISABLE leave out those of a plugin that they leave out.
     """
     offers: dict[str, dict[str, EntryPoint]] = defaultdict(dict)
-    for point in entry_points(group=GROUP):
+    for point in entry_points(group=COMMANDS):
         if _allowed(point):
             offers[point.name][_distribution(point)] = point
     return {name: tuple(points.values()) for name, points in sorted(offers.items())}
@@ -95,7 +93,7 @@ def command_problems() -> list[tuple[str, PluginError]]:
 def _allowed(point: EntryPoint) -> bool:
     if point.dist is None or point.dist.name == BUILTIN:
         return True
-    namespaces = [p.name for p in point.dist.entry_points if p.group == PLUGINS]
+    namespaces = [p.name for p in point.dist.entry_points if p.group == GROUP]
     return all(map(is_allowed, namespaces or [point.dist.name]))
 
 
