@@ -20,7 +20,7 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import platformdirs
 import pluggy
@@ -241,7 +241,8 @@ class Registry:
         """Scan the entry points and the user's catalogue, as the environment variables say."""
         found = cls()
         offered: list[tuple[Origin, CatalogueEntry]] = []
-        everyone = entry_points()
+        # In Python 3.11 it is of another class, with as much of the same interface.
+        everyone = cast(EntryPoints, entry_points())
         points = [point for point in everyone.select(group=GROUP) if is_allowed(point.name)]
         found.problems += _misspelt(everyone)
         for point in _unclaimed(points, found.problems):
