@@ -1,6 +1,7 @@
 # make demo    segment sixteen images with the bundled generator, from nothing
 # make test    run the tests
 # make lint    ruff and mypy
+# make docs    build the documentation as a site, build/docs/index.html
 # make acceptance   slow runs over many seeds
 PYTHON ?= python3
 VENV := .venv
@@ -9,7 +10,7 @@ BIN := $(VENV)/bin
 # would bring several gigabytes of CUDA libraries along.
 TORCH := torch==2.13.0
 
-.PHONY: demo test lint acceptance clean
+.PHONY: demo test lint docs acceptance clean
 
 demo: $(VENV)/.installed
 	$(BIN)/covary segment 0-15 --preset avatars -o out/demo
@@ -24,6 +25,9 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(VENV)/.installed-dev
+	$(BIN)/sphinx-build --quiet --fresh-env --fail-on-warning --keep-going docs build/docs
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

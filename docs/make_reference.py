@@ -1,94 +1,23 @@
-"""Writes ``docs/reference/components.md`` from the catalogue and the components' parameters."""
+"""Writes the pages of ``docs/reference/`` that are made from the code."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
 
-import covary
-from covary._cli.parameters import parameters
-from covary._registry import BUILTIN, Registered, registry
-from covary.catalogue import KINDS
+from generate import catalogue, components, hooks
 
-PAGE = Path(__file__).parent / "reference" / "components.md"
+FOLDER = Path(__file__).parent / "reference"
 
-_TITLES = {
-    "source": "Variant sources",
-    "features": "Feature spaces",
-    "clusterer": "Clusterers",
-    "foreground": "Foreground rules",
-    "detector": "Detectors",
-    "landmarks": "Landmark detectors",
+PAGES: dict[str, Callable[[], str]] = {
+    "catalogue.md": catalogue.page,
+    "components.md": components.page,
+    "hooks.md": hooks.page,
 }
-
-
-def page() -> str:
-    """The whole page."""
-    lines = [
-        "# Components and presets",
-        "",
-        "Made from `registry.toml` and the components' parameters by",
-        "`python docs/make_reference.py`; `covary show NAME` prints the same.",
-        "",
-    ]
-    for kind in KINDS:
-        entries = [c for c in covary.components(kind) if c.origin.namespace == BUILTIN]
-        if entries:
-            lines += [f"## {_TITLES[kind]}", ""]
-        for entry in entries:
-            lines += _component(entry)
-    lines += _presets()
-    return "\n".join(lines)
-
-
-def _component(entry: Registered) -> Iterator[str]:
-    component_class = entry.load()
-    yield from (f"### {entry.name}", "")
-    yield from (inspect.getdoc(component_class) or "", "")
-    if entry.component.extra:
-        yield from (f"Install: `{entry.install_command()}`", "")
-    rows = parameters(component_class.Params)
-    if not rows:
-        return
-    yield from ("| parameter | default | range | meaning |", "|---|---|---|---|")
-    for row in rows:
-        cells = (f"`{row['name']}`", _default(row), row["range"], row["description"].rstrip("."))
-        yield f"| {' | '.join(cells)} |"
-    yield ""
-
-
-def _default(row: dict[str, Any]) -> str:
-    if row["required"]:
-        return "required"
-    default = row["default"]
-    if default is None:
-        return "unset"
-    return f"`{default['use'] if isinstance(default, dict) else default}`"
-
-
-def _presets() -> Iterator[str]:
-    yield from ("## Presets", "")
-    yield "| preset | source | features | clusterer | foreground | from |"
-    yield "|---|---|---|---|---|---|"
-    for shelved in registry().presets:
-        if shelved.origin.namespace != BUILTIN:
-            continue
-        preset = shelved.entry
-        recipe = cast(covary.Preset, preset).recipe
-        cells = [
-            _spec(s) for s in (recipe.source, recipe.features, recipe.clusterer, recipe.foreground)
-        ]
-        yield f"| `{preset.name}` | {' | '.join(cells)} | {preset.cite} |"
-    yield ""
-
-
-def _spec(spec: covary.Spec) -> str:
-    params = ", ".join(f"{name} {value}" for name, value in spec.params.items())
-    return f"{spec.use} ({params})" if params else spec.use
+"""File in ``docs/reference/`` -> what makes its text."""
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
-    print(PAGE)
+    for name, page in PAGES.items():
+        (FOLDER / name).write_text(page(), encoding="utf-8")
+        print(FOLDER / name)

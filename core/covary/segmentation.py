@@ -128,9 +128,9 @@ class Segmentation:
         writing fails, an earlier result in the folder stays as it was. ``mask.png`` is left out,
         and a stale one removed, where no foreground was found: an all-black mask would pass for
         a result. ``clusters.png`` is a palette image whose indices are the cluster ids (16-bit
-        grey for more than 255 clusters); :func:`read_labels` reads it. Of a photo there are also
-        ``reconstruction.png`` (what the generator makes of it) and, in the photo's own pixels,
-        ``photo-overlay.png`` and ``photo-mask.png``.
+        grey for more than 255 clusters); :func:`covary.segmentation.read_labels` reads it. Of a
+        photo there are also ``reconstruction.png`` (what the generator makes of it) and, in the
+        photo's own pixels, ``photo-overlay.png`` and ``photo-mask.png``.
 
         Raises:
             OutputError: the folder cannot be written.
@@ -184,7 +184,7 @@ def read_labels(path: str | os.PathLike[str]) -> torch.Tensor:
     """The cluster ids in a ``clusters.png``, int32 (H, W), -1 outside all boxes.
 
     Raises:
-        InputError: no such file, or not one that :meth:`Segmentation.save` wrote.
+        InputError: no such file, or not one that :meth:`covary.Segmentation.save` wrote.
     """
     expected, fix = "a clusters.png that covary wrote", "segment the image again"
     try:

@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+import importlib
 import runpy
 from pathlib import Path
+from types import ModuleType
+
+import pytest
 
 from covary._cli.commands import OWN
+from covary._hooks import Hooks
 from covary._registry import find
 from covary.catalogue import builtin_registry, read_catalogue
 
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-def test_components_page_is_up_to_date(monkeypatch) -> None:
+@pytest.fixture
+def make_reference(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The script, with nothing but what is built in for it to see."""
     monkeypatch.setenv("COVARY_PLUGINS", "")
-    made = runpy.run_path(str(DOCS / "make_reference.py"))
-    text = (DOCS / "reference" / "components.md").read_text(encoding="utf-8")
-    assert text == made["page"](), "run: python docs/make_reference.py"
+    monkeypatch.syspath_prepend(str(DOCS))
+    return importlib.import_module("make_reference")
+
+
+def test_generated_pages_are_up_to_date(make_reference: ModuleType) -> None:
+    for name, page in make_reference.PAGES.items():
+        text = (DOCS / "reference" / name).read_text(encoding="utf-8")
+        assert text == page(), f"{name}: run python docs/make_reference.py"
+
+
+def test_every_hook_is_documented() -> None:
+    text = (DOCS / "reference" / "hooks.md").read_text(encoding="utf-8")
+    names = [name for name in vars(Hooks) if name.startswith("covary_")]
+    assert names
+    for name in names:
+        assert f"\n## {name}\n" in text
 
 
 def test_every_component_and_parameter_is_described() -> None:
