@@ -28,13 +28,13 @@ html_css_files = ["covary.css"]
 html_show_sphinx = False
 html_copy_source = False
 
-# Quotes and dashes stand as they were written: --preset is an option, not a dash.
-smartquotes = False
+smartquotes_action = "D"  # dashes; quotes stay as they were written
 myst_heading_anchors = 3
 # A copied block holds the commands alone, without the prompt.
 copybutton_prompt_text = "$ "
 copybutton_only_copy_prompt_lines = True
 
+default_role = "code"
 add_module_names = False
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "exclude-members": "model_config"}

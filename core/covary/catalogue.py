@@ -80,7 +80,7 @@ class Checkpoint(_Entry):
 class Preset(_Entry):
     """A whole pipeline by name."""
 
-    name: _Name = Field(description="the name for --preset and Pipeline.preset")
+    name: _Name = Field(description="the name for `--preset` and `Pipeline.preset`")
     summary: str = Field(default="", description="one line for listings")
     cite: str = Field(min_length=1, description="where its values come from: table and row")
     recipe: Recipe = Field(description="the four components and their parameters")

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from covary._cli.inventory import size_words
 from covary._cli.parameters import parameters
 from covary.catalogue import Catalogue, Checkpoint, read_catalogue
-from covary_bench.clusterers.tables import escaped
+from covary_bench.clusterers.tables import escaped, prose
 from covary_bench.report import markdown_table
 
 _INTRODUCTION = """\
@@ -45,7 +45,7 @@ def _schema(table: str, model: type[BaseModel]) -> Iterator[str]:
     yield from markdown_table(
         ("field", "type", "default", "meaning"),
         (
-            (f"`{row['name']}`", _kind(row), _default(row), escaped(row["description"]))
+            (f"`{row['name']}`", _kind(row), _default(row), prose(row["description"]))
             for row in parameters(model)
         ),
     )
