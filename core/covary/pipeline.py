@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from numbers import Integral
 from pathlib import Path
@@ -12,9 +12,10 @@ from typing import Any, cast
 
 import torch
 
+from . import _verify
 from ._registry import registry
 from .context import RunContext, resolve_device
-from .errors import InputError
+from .errors import InputError, PluginError
 from .images import replacing
 from .interfaces import (
     Clusterer,
@@ -169,7 +170,8 @@ class Pipeline:
             variants: n; None takes the source's parameter ``n``.
 
         Raises:
-            InputError: the source cannot tell and it was not given.
+            InputError: the source cannot tell and it was not given, or a component cannot run on
+                the device.
         """
         if size is None:
             if not isinstance(self.source, SupportsSize):
@@ -186,7 +188,9 @@ class Pipeline:
                 "opened",
                 fix="give plan(variants=n)",
             )
-        return self._plan(size, variants, resolve_device(self._device))
+        device = resolve_device(self._device)
+        self._check_device(device)
+        return self._plan(size, variants, device)
 
     def __call__(
         self,
@@ -207,12 +211,16 @@ class Pipeline:
             The segmentation, on the CPU; ask ``found`` before using its mask.
 
         Raises:
-            InputError: the query does not fit the source, or its content is unusable.
+            InputError: the query does not fit the source, its content is unusable, or a
+                component cannot run on the device.
+            PluginError: a component gave something that its interface does not allow, or changed
+                what it was given.
             CheckpointError: weights are missing or damaged.
             MemoryBudgetError: a stage will not fit; known before the work begins.
         """
         asked = as_query(query, seed)
         ctx = self._context(asked, seed, progress)
+        self._check_device(ctx.device)
         record = Record(ctx)
         variants = self._open(asked, ctx, record)
         size = (int(variants.image.shape[1]), int(variants.image.shape[2]))
@@ -273,10 +281,15 @@ class Pipeline:
         )
         return replace(ctx, progress=progress) if progress else ctx
 
+    def _check_device(self, device: torch.device) -> None:
+        for slot in SLOTS:
+            _verify.check_device(slot, getattr(self._stages, slot), device)
+
     def _open(self, query: Query, ctx: RunContext, record: Record) -> Variants:
         self.check_query(query)
         with record.stage("source"):
-            return self.source.open(query, ctx.at("source", self.source.id))
+            found = self.source.open(query, ctx.at("source", self.source.id))
+            return _verify.opened_by(self.source, found)
 
     def _plan(self, size: tuple[int, int], variants: int, device: torch.device) -> Plan:
         features = variants * self.features.channels
@@ -306,25 +319,50 @@ class Pipeline:
                 dtype=getattr(torch, self.features.dtype),
                 device=ctx.device,
             )
-        batches = iter(variants.batches)
+        with _verify.untouched(self.source, "source", {"X_0": variants.image}):
+            for batch in self._batches(variants, record):
+                with record.stage("features"):
+                    builder.add(self._encode(batch, builder.size, ctx))
+                ctx.progress(builder.done, variants.count, "variants")
+        with record.stage("features"):
+            try:
+                return builder.finish()
+            except InputError as error:
+                what = f"features {self.features.id}, {error.what}"
+                raise PluginError(
+                    what, expected=error.expected, got=error.got, fix="correct its encode()"
+                ) from error
+
+    def _batches(self, variants: Variants, record: Record) -> Iterator[VariantBatch]:
+        """The batches as the source makes them, as many as it promised."""
+        size = (int(variants.image.shape[1]), int(variants.image.shape[2]))
+        batches, done, end = iter(variants.batches), 0, object()
         while True:
             with record.stage("source"):
-                batch = next(batches, None)
-            if batch is None:
+                found = next(batches, end)
+            if found is end:
                 break
-            with record.stage("features"):
-                moved = VariantBatch(batch.images.to(ctx.device))
-                builder.add(self.features.encode(moved))
-            ctx.progress(builder.done, variants.count, "variants")
-        with record.stage("features"):
-            return builder.finish()
+            batch = _verify.batch_of(self.source, found, size)
+            done += len(batch.images)
+            _verify.number_of_variants(self.source, done, variants.count, ended=False)
+            yield batch
+        _verify.number_of_variants(self.source, done, variants.count, ended=True)
+
+    def _encode(self, batch: VariantBatch, size: tuple[int, int], ctx: RunContext) -> torch.Tensor:
+        moved = VariantBatch(batch.images.to(ctx.device))
+        with _verify.untouched(self.features, "features", {"the variants": moved.images}):
+            found = self.features.encode(moved)
+        return _verify.encoded_by(self.features, moved, size, found)
 
     def _boxes(self, image: torch.Tensor, ctx: RunContext) -> tuple[Box, ...]:
         height, width = int(image.shape[1]), int(image.shape[2])
         if not isinstance(self.foreground, SupportsRegions):
             return (Box(0, 0, width, height),)
-        boxes = self.foreground.regions(image, ctx.at("foreground", self.foreground.id))
-        return tuple(box.inside((height, width)) for box in boxes)
+        with _verify.untouched(self.foreground, "foreground", {"X_0": image}):
+            boxes = self.foreground.regions(image, ctx.at("foreground", self.foreground.id))
+        return tuple(
+            box.inside((height, width)) for box in _verify.boxes_of(self.foreground, boxes)
+        )
 
     def _segment(
         self, summary: StyleSummary, image: torch.Tensor, box: Box, ctx: RunContext, record: Record
@@ -332,13 +370,22 @@ class Pipeline:
         whole = (box.y1 - box.y0, box.x1 - box.x0) == summary.size
         part = summary if whole else summary.crop(box)
         rows, columns = box.slices
-        with record.stage("clusterer"):
-            clusters = self.clusterer.fit(part, ctx.at("clusterer", self.clusterer.id))
-        with record.stage("foreground"):
-            inner = image[:, rows, columns]
-            foreground = self.foreground.select(
+        with (
+            record.stage("clusterer"),
+            _verify.untouched(self.clusterer, "clusterer", {"the style summary": part.data}),
+        ):
+            found = self.clusterer.fit(part, ctx.at("clusterer", self.clusterer.id))
+        clusters = _verify.clusters_of(self.clusterer, found, part)
+        inner = image[:, rows, columns]
+        given = {"X_0": inner, "the labels": clusters.labels, "the centres": clusters.centers}
+        with (
+            record.stage("foreground"),
+            _verify.untouched(self.foreground, "foreground", given),
+        ):
+            chosen = self.foreground.select(
                 clusters, inner, ctx.at("foreground", self.foreground.id)
             )
+        foreground = _verify.foreground_of(self.foreground, chosen, clusters)
         return Region(box, clusters.cpu(), foreground.cpu())
 
 
