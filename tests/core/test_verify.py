@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -156,7 +158,7 @@ def test_a_map_by_hand_in_canonical_order_passes() -> None:
 
 class TestDevices:
     @pytest.fixture
-    def fast(self, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> str:
+    def fast(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         """A registered clusterer for CUDA alone."""
         source = """
             import covary
@@ -168,10 +170,11 @@ class TestDevices:
                     devices=["cuda"],
                 )
             """
-        write_plugin(tmp_path, "acme", source)
+        module = write_plugin(tmp_path, "acme", source).stem
         monkeypatch.syspath_prepend(tmp_path)
         registry.cache_clear()
-        return "acme/fast"
+        yield "acme/fast"
+        sys.modules.pop(module, None)
 
     def test_one_that_a_component_cannot_use_is_refused_before_any_work(
         self, fast: str, monkeypatch: pytest.MonkeyPatch
