@@ -39,15 +39,16 @@ add_module_names = False
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "exclude-members": "model_config"}
 autodoc_typehints_format = "short"
+autodoc_type_aliases = {"ArrayLike": "numpy.typing.ArrayLike"}
 autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
-python_maximum_signature_line_length = 88
+python_maximum_signature_line_length = 120
 napoleon_numpy_docstring = False
 
 # Every reference has to resolve, but those into packages that this site does not hold: it is
 # built without the network, and so without their inventories.
 nitpicky = True
 nitpick_ignore_regex = [
-    ("py:.*", r"(torch|np|numpy|PIL|Image|pydantic|pluggy|BaseModel|os)(\..*)?"),
+    ("py:.*", r"(torch|np|numpy|hypothesis|st|PIL|Image|pydantic|pluggy|BaseModel|os)(\..*)?"),
     ("py:.*", r"(collections|pathlib|abc|typing|datetime)\..*"),
 ]

@@ -38,7 +38,8 @@ def _defaults(made: type) -> Iterable[tuple[str, Any]]:
     """Name and default of each field; the default may be a function that makes it."""
     if issubclass(made, BaseModel):
         for name, field in made.model_fields.items():
-            yield name, _REQUIRED if field.is_required() else field.get_default()
+            default = field.default_factory or field.default
+            yield name, _REQUIRED if field.is_required() else default
         return
     for field in dataclasses.fields(made):
         given = [d for d in (field.default, field.default_factory) if d is not dataclasses.MISSING]
@@ -65,8 +66,14 @@ def _docstring(
         lines[:0] = ["..", ""]
 
 
+def _skip(_app: Sphinx, _what: str, name: str, *_: Any) -> bool | None:
+    # The checks of contracts have a page of their own, made from their docstrings.
+    return True if name.startswith("test_") else None
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
+    app.connect("autodoc-skip-member", _skip)
     app.connect("autodoc-process-signature", _signature)
     app.connect("autodoc-process-docstring", _docstring, priority=400)  # before napoleon
     return {"parallel_read_safe": True, "parallel_write_safe": True}
