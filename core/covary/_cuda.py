@@ -6,7 +6,7 @@ import ctypes
 import sys
 from functools import cache
 
-__all__ = ["cuda_devices"]
+__all__ = ["cuda_devices", "cuda_driver"]
 
 _DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 
@@ -26,3 +26,15 @@ def cuda_devices() -> int:
     # Both return 0 on success, and anything else where no device is to be had.
     failed = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
     return 0 if failed else count.value
+
+
+def cuda_driver() -> str:
+    """The newest CUDA that the driver can run, e.g. ``"12.4"``; empty where there is no driver."""
+    try:
+        driver = ctypes.CDLL(_DRIVER)
+    except OSError:
+        return ""
+    number = ctypes.c_int(0)
+    if driver.cuDriverGetVersion(ctypes.byref(number)) or not number.value:
+        return ""
+    return f"{number.value // 1000}.{number.value % 1000 // 10}"

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import importlib
-import json
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
-from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
 from .errors import PluginError
-from .processes import run_python
+from .processes import call
 
 __all__ = ["HEAVY_PACKAGES", "HeavyImport", "heavy_imports"]
 
@@ -29,14 +26,6 @@ HEAVY_PACKAGES = frozenset(
 """Top-level packages that take long to import; a component imports them where it uses them."""
 
 _IMPORTLIB = {"importlib", "importlib_external"}
-
-_CHILD = """
-import json, sys
-modules, path, answer = json.loads(sys.argv[1])
-sys.path[:] = path
-from covary._imports import _record
-_record(modules, answer)
-"""
 
 
 class HeavyImport(NamedTuple):
@@ -62,11 +51,8 @@ def heavy_imports(modules: Sequence[str], timeout: float = 60.0) -> list[HeavyIm
     Raises:
         PluginError: one of them cannot be imported, or not in time.
     """
-    with tempfile.TemporaryDirectory(prefix="covary-imports-") as folder:
-        answer = Path(folder, "answer.json")
-        asked = json.dumps([list(modules), sys.path, str(answer)])
-        ended = run_python(["-c", _CHILD, asked], timeout)
-        found = json.loads(answer.read_bytes()) if answer.exists() else {}
+    ended, answer = call(f"{__name__}:_record", list(modules), timeout)
+    found = answer or {}
     if ended.status == "ok" and "imports" in found:
         return [HeavyImport(*each) for each in found["imports"]]
     got = found.get("error") or ended.reason or "the process ended early"
@@ -112,19 +98,15 @@ def _module(frame: FrameType) -> str:
     return str(frame.f_globals.get("__name__", "")).removeprefix("_frozen_")
 
 
-def _record(modules: Sequence[str], answer: str) -> None:
-    """Import the modules and write what was heavy: what the child process runs."""
+def _record(modules: Sequence[str]) -> dict[str, Any]:
+    """Import the modules and tell what was heavy: what the child process runs."""
     recorder = _Recorder(modules)
     sys.meta_path.insert(0, recorder)
-    result: dict[str, Any] = {}
     for name in modules:
         try:
             importlib.import_module(name)
         except (Exception, SystemExit) as error:
             from ._registry import describe
 
-            result = {"module": name, "error": describe(error)}
-            break
-    else:
-        result["imports"] = [(package, *where) for package, where in recorder.found.items()]
-    Path(answer).write_text(json.dumps(result), encoding="utf-8")
+            return {"module": name, "error": describe(error)}
+    return {"imports": [(package, *where) for package, where in recorder.found.items()]}

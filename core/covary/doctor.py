@@ -6,12 +6,19 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, entry_points, requires, version
 from pathlib import Path
 from typing import Any
 
+from ._cuda import cuda_driver
+from ._deep import attempt, dangerous_plugins_disabled, trials
+from ._explain import ADD_ENTRY_POINT
+from ._hooks import GROUP
+from ._imports import heavy_imports
+from ._metadata import silent_dependents
 from ._registry import (
     BUILTIN,
     Problem,
@@ -19,6 +26,7 @@ from ._registry import (
     checkpoint_path,
     components,
     describe,
+    is_allowed,
     registry,
     user_registry,
 )
@@ -26,7 +34,7 @@ from ._store import expected_bytes
 from .catalogue import Checkpoint
 from .errors import CheckpointError, CovaryError, MissingPackageError, PluginError
 
-__all__ = ["examine", "finding"]
+__all__ = ["deep_examination", "examine", "finding"]
 
 _OPTIONAL = (
     "cuml-cu12",
@@ -56,20 +64,33 @@ _SWITCHES = (
 )
 
 
-def examine() -> dict[str, Any]:
+Bar = Callable[[int], AbstractContextManager[Callable[[str], None]]]
+
+
+def _no_bar(total: int) -> AbstractContextManager[Callable[[str], None]]:
+    """No progress shown."""
+    return nullcontext(lambda what: None)
+
+
+def examine(avoid: Collection[str] = ()) -> dict[str, Any]:
     """A report on this installation as plain data; ``problems`` is empty where all is well.
 
     Versions come from the installed packages' metadata; torch is imported to ask for devices, and
-    every component's module to see whether it can be.
+    every component's module to see whether it can be. ``remarks`` are what may be as intended.
+
+    Args:
+        avoid: ids of components, and ``torch``, that are known to crash: they are not loaded.
     """
-    devices, device_problems = _devices()
+    devices, device_problems = ([], []) if "torch" in avoid else _devices()
+    cuda, driver = _cuda_majors(), cuda_driver()
     problems = [
         *registry().problems,
         *_broken_requirements(),
         *device_problems,
-        *_broken_components(),
+        *_broken_components(avoid),
         *_damaged_checkpoints(),
     ]
+    remarks = [*_silent_dependents(), *_heavy_plugins(avoid), *_cuda_verdict(driver, cuda)]
     return {
         "covary": _version(BUILTIN),
         "python": platform.python_version(),
@@ -79,14 +100,43 @@ def examine() -> dict[str, Any]:
         "devices": devices,
         "folders": _folders(),
         "switches": {name: os.environ[name] for name in _SWITCHES if name in os.environ},
-        "cuda": _cuda_majors(),
+        "cuda": cuda,
+        "cuda_driver": driver,
         "unavailable": [
             {"id": c.id, "kind": c.kind, "why": why, "fix": c.remedy()}
             for c in components()
             if (why := c.unavailable())
         ],
         "problems": [asdict(problem) for problem in problems],
+        "remarks": [asdict(remark) for remark in remarks],
     }
+
+
+@contextmanager
+def deep_examination(timeout: float = 60.0, bar: Bar = _no_bar) -> Iterator[dict[str, Any]]:
+    """As :func:`examine`, after every backend and component was tried in its own process.
+
+    The report has two more entries, ``deep`` with a row for each trial and, among the problems,
+    those that failed. Plugins that crash are switched off inside this context.
+
+    Args:
+        timeout: seconds that one trial may take.
+        bar: called with the number of steps; gives a context whose value is told each step.
+    """
+    with ExitStack() as stack:
+        with bar(0) as tell:
+            found = stack.enter_context(dangerous_plugins_disabled(timeout, tell))
+        todo = trials()
+        with bar(len(todo)) as tell:
+            for trial in todo:
+                tell(trial.what)
+                found.append(attempt(trial, timeout))
+        report = examine(avoid={name for outcome in found for name in outcome.dangerous})
+        report["deep"] = [outcome.row() for outcome in found]
+        failed = [asdict(outcome.problem()) for outcome in found if outcome.status == "failed"]
+        told = {problem["what"] for problem in report["problems"]}
+        report["problems"] += [problem for problem in failed if problem["what"] not in told]
+        yield report
 
 
 def finding(error: CovaryError) -> str:
@@ -138,11 +188,51 @@ def _broken_requirements() -> Iterator[Problem]:
             )
 
 
-def _broken_components() -> Iterator[Problem]:
+def _cuda_verdict(driver: str, majors: Mapping[str, str]) -> Iterator[Problem]:
+    """Whether what the packages were built for fits together, and the driver."""
+    built = {name: major for name, major in majors.items() if major}
+    if len(set(built.values())) > 1:
+        each = ", ".join(f"{name} {major}" for name, major in built.items())
+        what = f"packages are built for different CUDA majors: {each}"
+        fix = "fine as long as they work; where one does not, install its build for torch's CUDA"
+        yield Problem(BUILTIN, ", ".join(built), what, fix)
+    for name, major in built.items():
+        if driver and int(major) > int(driver.partition(".")[0]):
+            what = f"it is built for CUDA {major}, and the driver can run CUDA {driver} at most"
+            yield Problem(BUILTIN, name, what, "update the driver, or install an older build")
+
+
+def _silent_dependents() -> Iterator[Problem]:
+    for name in silent_dependents():
+        what = "it requires covary and offers no plugin"
+        fix = f"{ADD_ENTRY_POINT}; ignore this if it only uses covary"
+        yield Problem("", name, what, fix)
+
+
+def _heavy_plugins(avoid: Collection[str]) -> Iterator[Problem]:
+    """Where plugins of others load a heavy package by being looked at."""
+    for point in entry_points(group=GROUP):
+        if point.name == BUILTIN or not is_allowed(point.name):
+            continue
+        mine = [c for c in components() if c.origin.namespace == point.name]
+        usable = [c for c in mine if not (c.missing() or c.incompatible() or c.id in avoid)]
+        targets = [c.component.target.partition(":")[0] for c in usable]
+        modules = dict.fromkeys([point.value.partition(":")[0].strip(), *targets])
+        try:
+            found = heavy_imports(list(modules)) if mine else []
+        except PluginError:
+            continue  # one of its components is broken, which is told as a problem
+        for package, file, line in found:
+            what = f"{file}:{line} imports {package} as soon as it is listed or shown"
+            distribution = mine[0].origin.distribution
+            yield Problem(point.name, distribution, what, "import it in the function that uses it")
+
+
+def _broken_components(avoid: Collection[str]) -> Iterator[Problem]:
     """Components that are listed and cannot be imported; missing packages are told apart."""
     for entry in components():
-        if entry.incompatible():
-            continue  # the registry has said so
+        if entry.incompatible() or entry.id in avoid:
+            continue  # the registry, or the deep examination, has said so
         try:
             entry.load()
         except MissingPackageError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -10,12 +11,20 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
-__all__ = ["Ended", "run_python", "signal_name"]
+__all__ = ["Ended", "call", "run_python", "signal_name"]
 
 _TAIL_LINES, _TAIL_CHARACTERS = 5, 600
 _OUTPUT_BYTES = 2**16
+
+_CALL = """
+import importlib, json, pathlib, sys
+sys.path[:], module, function, argument, answer = json.loads(sys.argv[1])
+result = getattr(importlib.import_module(module), function)(argument)
+pathlib.Path(answer).write_text(json.dumps(result), encoding="utf-8")
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +73,29 @@ def run_python(
         log.seek(max(0, log.seek(0, os.SEEK_END) - _OUTPUT_BYTES))
         output = log.read().decode("utf-8", errors="replace")
     return _ended(status, timeout, output)
+
+
+def call(target: str, argument: Any, timeout: float) -> tuple[Ended, Any]:
+    """Call a function in a process of its own, with this one's ``sys.path`` and environment.
+
+    Args:
+        target: ``module:function``.
+        argument: its one argument, plain data that JSON can say.
+        timeout: seconds.
+
+    Returns:
+        How the process ended, and what the function returned, plain data too; None where it
+        returned nothing or did not come to its end.
+    """
+    module, function = target.split(":")
+    with tempfile.TemporaryDirectory(prefix="covary-") as folder:
+        answer = Path(folder, "answer.json")
+        asked = json.dumps([sys.path, module, function, argument, str(answer)])
+        ended = run_python(["-c", _CALL, asked], timeout)
+        try:
+            return ended, json.loads(answer.read_bytes())
+        except (OSError, ValueError):
+            return ended, None
 
 
 def signal_name(number: int) -> str:

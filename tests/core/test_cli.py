@@ -862,6 +862,37 @@ def test_doctor_notices_a_truncated_checkpoint(
     assert any("'gone'" in word for word in words)
 
 
+def test_doctor_remarks_on_a_package_that_requires_covary_and_offers_nothing(site: Path) -> None:
+    write_plugin(site, "x", "", distribution="forgot", group="others", requires="covary>=0.1")
+    write_plugin(site, "y", "", distribution="needs-it-not", group="others", requires="covary-sam")
+    data = json.loads(covary_command("doctor", "--json").stdout)
+    (remark,) = [row for row in data["remarks"] if "offers no plugin" in row["what"]]
+    assert remark["distribution"] == "forgot"
+    assert "add [project.entry-points.covary]" in remark["fix"]
+    assert "ignore this if it only uses covary" in remark["fix"]
+    text = covary_command("doctor").stdout
+    assert "remarks: 1" in text
+    assert "forgot: it requires covary" in text
+    assert "forgot" not in {row["distribution"] for row in data["problems"]}
+
+
+def test_doctor_remarks_on_a_plugin_that_loads_torch_at_once(site: Path) -> None:
+    (site / "heavy_one.py").write_text("import torch\nfrom tiny_components import Distinct\n")
+    source = """
+        import covary
+
+        @covary.hookimpl
+        def covary_components():
+            yield covary.Component(kind="clusterer", name="h", target="heavy_one:Distinct")
+        """
+    write_plugin(site, "heavy", source)
+    registry.cache_clear()
+    data = json.loads(covary_command("doctor", "--json").stdout)
+    (remark,) = [row for row in data["remarks"] if row["distribution"] == "covary-heavy"]
+    assert f"{site / 'heavy_one.py'}:1 imports torch" in remark["what"]
+    assert remark["fix"] == "import it in the function that uses it"
+
+
 # ------------------------------------------------------------------------------ the whole program
 
 

@@ -18,7 +18,7 @@ from covary import (
     PluginError,
     UnknownNameError,
 )
-from covary._cuda import cuda_devices
+from covary._cuda import cuda_devices, cuda_driver
 from covary._registry import Problem, registry, user_registry
 from plugin_factory import write_plugin
 
@@ -617,6 +617,10 @@ class Driver:
     def cuInit(self, flags: int) -> int:
         return 100 if self.fails == "init" else 0
 
+    def cuDriverGetVersion(self, version) -> int:
+        version._obj.value = 12040 if self.devices else 0
+        return 3 if self.fails == "version" else 0
+
     def cuDeviceGetCount(self, count) -> int:
         count._obj.value = self.devices
         return 3 if self.fails == "count" else 0
@@ -644,6 +648,16 @@ class TestDriver:
 
         monkeypatch.setattr("ctypes.CDLL", absent)
         assert cuda_devices() == 0
+        assert cuda_driver() == ""
+
+    @pytest.mark.parametrize(
+        ("driver", "version"), [(Driver(2), "12.4"), (Driver(0), ""), (Driver(2, "version"), "")]
+    )
+    def test_says_which_cuda_it_can_run(
+        self, monkeypatch: pytest.MonkeyPatch, driver: Driver, version: str
+    ) -> None:
+        monkeypatch.setattr("ctypes.CDLL", lambda name: driver)
+        assert cuda_driver() == version
 
     def test_agrees_with_torch(self) -> None:
         import torch

@@ -2,39 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import click
 
 from . import inventory
 from .commands import command_problems
-from .output import json_option, print_json
+from .output import json_option, print_json, progress_bar
 
 __all__ = ["doctor", "schema"]
 
 
 @click.command(short_help="Check this installation and its plugins.")
+@click.option("--deep", is_flag=True, help="Try every backend in a process of its own.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="With --deep: seconds that one trial may take.",
+)
 @json_option
-def doctor(as_json: bool) -> None:
+def doctor(deep: bool, timeout: float, as_json: bool) -> None:
     """Check this installation: versions, devices, plugins, checkpoints, settings in force.
 
-    Exits with 1 if there are problems. Optional components whose packages are not installed, or
-    that need a GPU where there is none, are listed and are no problem.
-    """
-    from ..doctor import examine, finding
+    With --deep, every backend is imported and every component run on a few pixels, each in a
+    process of its own: a crash, a hang or a clash of OpenMP runtimes becomes a line of the report.
 
-    report = examine()
-    report["checkpoints"] = inventory.checkpoints()
-    for distribution, error in command_problems():
-        problem = {"distribution": distribution, "what": finding(error), "fix": error.fix}
-        report["problems"].append({"namespace": "", **problem})
-    if as_json:
-        print_json(report)
-    else:
-        _print(report)
+    Exits with 1 if there are problems. Optional components whose packages are not installed, or
+    that need a GPU where there is none, are listed and are no problem; nor are remarks.
+    """
+    from ..doctor import deep_examination, examine
+
+    with deep_examination(timeout, _bar) if deep else nullcontext(None) as found:
+        report = examine() if found is None else found
+        report["checkpoints"] = inventory.checkpoints()
+        report["problems"] += _broken_commands()
+        if as_json:
+            print_json(report)
+        else:
+            _print(report)
     if report["problems"]:
         raise SystemExit(1)
+
+
+def _broken_commands() -> list[dict[str, str]]:
+    from ..doctor import finding
+
+    return [
+        {"namespace": "", "distribution": name, "what": finding(error), "fix": error.fix}
+        for name, error in command_problems()
+    ]
+
+
+@contextmanager
+def _bar(total: int) -> Iterator[Callable[[str], None]]:
+    with progress_bar(total, "trials") as (next_step, _):
+        yield next_step
 
 
 @click.command(short_help="Print the JSON Schema of a pipeline file.")
@@ -70,20 +96,31 @@ def _print(report: dict[str, Any]) -> None:
     cuda = [
         (name, f"CUDA {major}" if major else "no CUDA") for name, major in report["cuda"].items()
     ]
+    if report["cuda_driver"]:
+        cuda = [("the driver", f"CUDA {report['cuda_driver']} at most"), *cuda]
     _section("CUDA that packages are built for", cuda)
     unavailable = [
         (f"{row['id']} ({row['kind']})", f"{row['why']}; {row['fix']}")
         for row in report["unavailable"]
     ]
     _section("components that cannot run here", unavailable)
-    _print_problems(report["problems"])
-
-
-def _print_problems(problems: Sequence[dict[str, str]]) -> None:
-    if not problems:
+    _section(
+        "tried, each in its own process", [_trial_words(row) for row in report.get("deep", ())]
+    )
+    _print_problems("remarks", report["remarks"])
+    _print_problems("problems", report["problems"])
+    if not report["problems"]:
         click.echo("no problems")
-        return
-    click.echo(f"problems: {len(problems)}")
+
+
+def _trial_words(row: dict[str, Any]) -> tuple[str, str]:
+    note = f"  ({row['note']})" if row["note"] else ""
+    return row["what"], f"{row['status']}, {row['seconds']:.1f} s{note}"
+
+
+def _print_problems(title: str, problems: Sequence[dict[str, str]]) -> None:
+    if problems:
+        click.echo(f"{title}: {len(problems)}")
     for problem in problems:
         click.echo(f"  {problem['distribution']}: {problem['what']}")
         click.echo(f"    to do: {problem['fix']}")
