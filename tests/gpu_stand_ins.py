@@ -1,13 +1,11 @@
 """GPU clusterers where there is no GPU: libraries with the published signatures, in numpy.
 
 Each stand-in refuses parameters that the library does not have, computes in float64, and has the
-library's traps. :func:`stand_in` makes a clusterer that meets them instead of the library;
-:func:`on_cuda` makes one that runs the real thing, where there is one.
+library's traps. :func:`stand_in` makes a clusterer that meets them instead of the library.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +20,7 @@ import covary
 from covary._registry import find
 from emulated_cupy import COMPILER, EmulatedCuPy
 
-__all__ = ["FakeKMeans", "batch_kmeans_euclid", "knn_gpu", "on_cuda", "plain_cupy", "stand_in"]
+__all__ = ["FakeKMeans", "batch_kmeans_euclid", "knn_gpu", "plain_cupy", "stand_in"]
 
 
 def _labels(x: np.ndarray[Any, Any], centers: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -222,35 +220,3 @@ def knn_gpu(
     squared = (xq[:, None].double() - xb[None].double()).square().sum(dim=2)
     found = squared.topk(k, dim=1, largest=False)
     return found.values.float(), found.indices
-
-
-class _OnCuda:
-    """A clusterer that runs on the GPU and answers on the CPU."""
-
-    def __init__(self, clusterer: Any) -> None:
-        self._clusterer = clusterer
-        self.determinism = clusterer.determinism
-
-    def memory(self, size: tuple[int, int], features: int) -> int:
-        return int(self._clusterer.memory(size, features))
-
-    def fit(self, summary: Any, ctx: covary.RunContext | None = None) -> covary.ClusterMap:
-        return self._clusterer.fit(summary, _moved(ctx)).cpu()
-
-    def fit_from(
-        self, summary: Any, centers: torch.Tensor, ctx: covary.RunContext | None = None
-    ) -> covary.ClusterMap:
-        return self._clusterer.fit_from(summary, centers, _moved(ctx)).cpu()
-
-
-def _moved(ctx: covary.RunContext | None) -> covary.RunContext:
-    return dataclasses.replace(ctx or covary.RunContext(), device=torch.device("cuda", 0))
-
-
-def on_cuda(name: str, **params: Any) -> Any:
-    """The clusterer of that name on the first GPU; skips the test where it cannot run."""
-    if reason := find(name, "clusterer").unavailable():
-        pytest.skip(f"{name} {reason}")
-    if not torch.cuda.is_available():
-        pytest.skip("torch sees no GPU")
-    return _OnCuda(covary.create(name, "clusterer", **params))

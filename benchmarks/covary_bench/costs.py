@@ -17,7 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .memory import highest, status_bytes
+from covary.testing.memory import highest, status_bytes
+
 from .report import RESULTS, print_table, spread, write_results
 
 if TYPE_CHECKING:

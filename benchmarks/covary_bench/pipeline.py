@@ -25,8 +25,9 @@ from pydantic import BaseModel, ConfigDict
 import covary
 from covary.context import resolve_device
 from covary.files import replacing
+from covary.testing.memory import host_peak, resident_bytes
 
-from .memory import host_peak, resident_bytes, torch_peak
+from .memory import torch_peak
 from .process import run_module
 from .report import spread
 

@@ -36,13 +36,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import covary
+from covary.testing.memory import highest, status_bytes
 from covary_plugins.sources._mixing import batch_bytes, draw_styles, mixed_variants
 from covary_plugins.stylegan2 import Architecture, Generator, to_uint8
 from covary_plugins.stylegan2.execution import Execution, Precision
 
 from . import naive
 from .ceilings import Timer, copy_rate, matmul_rate
-from .memory import highest, status_bytes
 from .quality import score
 from .report import spread
 

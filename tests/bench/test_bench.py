@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from covary_bench import memory, quality
+from covary_bench import quality
 from covary_bench.report import spread, write_results
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
@@ -50,13 +49,6 @@ def test_results_name_the_machine(tmp_path: Path) -> None:
     written = json.loads(write_results("one", {"rows": []}, tmp_path).read_text(encoding="utf-8"))
     assert written["machine"]["torch"]
     assert written["machine"]["cores"]
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_memory_measure_sees_an_allocation() -> None:
-    before = memory.status_bytes("VmRSS")
-    peak, _ = memory.highest(lambda: torch.ones(64 * 2**18))
-    assert 60 * 2**20 < peak - before < 90 * 2**20
 
 
 def test_every_committed_result_says_how_it_was_made() -> None:

@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 
 import covary
 from covary.testing import worlds
+from covary.testing.data import overlapping
+from covary.testing.reference import float64_lloyd
+from covary.testing.strategies import seeds
 from covary_bench.clusterers import quality, reference
 from covary_bench.clusterers.data import Dataset, check_settings, prepare
 from covary_bench.clusterers.schema import Setting
-from kmeans_oracle import SEEDS, numpy_lloyd, overlapping
 
 SETTING = Setting(world="avatars", size=32, variants=6, k=3)
 
@@ -25,14 +27,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return prepare(SETTING, tmp_path_factory.mktemp("data"))
 
 
-@given(SEEDS, st.integers(1, 6), st.booleans())
+@given(seeds(), st.integers(1, 6), st.booleans())
 def test_the_reference_is_lloyds_algorithm(seed: int, k: int, half: bool) -> None:
     summary, start = overlapping(seed, k=k)
     x = summary.data.numpy()
     if half:
         x, start = x.astype(np.float16), start.half().float()
     labels, iterations = reference.lloyd(x.T, start.numpy())
-    expected, centers, inertia = numpy_lloyd(x, start.numpy())
+    expected, centers, inertia = float64_lloyd(x, start.numpy())
     assert iterations >= 1
     np.testing.assert_array_equal(labels, expected)
     found, means = quality.inertia_and_means(x.T, labels, k)
@@ -52,7 +54,7 @@ def test_the_reference_leaves_clusters_empty_where_pixels_are_equal() -> None:
     assert quality.inertia_and_means(np.ones((2, 9)), labels, 3)[0] == 0
 
 
-@given(SEEDS)
+@given(seeds())
 def test_initial_centres_are_distinct_pixels_and_spread(seed: int) -> None:
     summary, _ = overlapping(seed)
     x = summary.data.numpy()

@@ -16,10 +16,10 @@ from PIL import Image
 from sklearn.metrics import adjusted_rand_score
 
 import covary
-import strategies
 from covary import InputError, Pipeline, PluginError
 from covary._registry import registry
 from covary.provenance import adjusted_rand_index, file_sha256, iou, read_provenance, rerun
+from covary.testing import strategies
 from plugin_factory import write_plugin
 from tiny_components import Boxed, Colours, Distinct, Rest, Stripes
 

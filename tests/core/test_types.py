@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -15,9 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import covary
-import strategies
 from covary import Box, ClusterMap, Foreground, InputError, Query, StyleSummary, SummaryBuilder
+from covary.testing import strategies
+from covary.testing.reference import canonical
 from covary.types import VariantBatch, Variants, check_image
+from stored_summaries import Stored, stored
 
 
 def cluster_map(labels: torch.Tensor, k: int) -> ClusterMap:
@@ -27,13 +28,6 @@ def cluster_map(labels: torch.Tensor, k: int) -> ClusterMap:
     return ClusterMap.from_labels(labels, centers, size=size, inertia=1, iterations=2)
 
 
-def canonical(labels: list[int]) -> list[int]:
-    """Ids by falling size, ties by first pixel, written without tensors."""
-    counts = Counter(labels)
-    order = sorted(counts, key=lambda label: (-counts[label], labels.index(label)))
-    return [order.index(label) for label in labels]
-
-
 class TestClusterMap:
     @given(strategies.label_maps())
     def test_ids_fall_in_size_and_ties_go_to_the_first_pixel(
@@ -41,7 +35,7 @@ class TestClusterMap:
     ) -> None:
         labels, k = drawn
         clusters = cluster_map(labels, k)
-        assert clusters.labels.flatten().tolist() == canonical(labels.flatten().tolist())
+        assert clusters.labels.flatten().tolist() == canonical(labels.flatten()).tolist()
         assert clusters.labels.dtype == torch.int32
         assert clusters.size == tuple(labels.shape)
         assert clusters.k == k
@@ -159,16 +153,13 @@ class TestForeground:
 
 
 class TestBox:
-    @given(strategies.sizes.flatmap(lambda s: st.tuples(st.just(s), strategies.boxes(s))))
-    def test_indexes_exactly_its_pixels(
-        self, drawn: tuple[tuple[int, int], tuple[int, int, int, int]]
-    ) -> None:
-        size, (x0, y0, x1, y1) = drawn
-        box = Box(x0, y0, x1, y1)
+    @given(strategies.sizes().flatmap(lambda s: st.tuples(st.just(s), strategies.boxes(s))))
+    def test_indexes_exactly_its_pixels(self, drawn: tuple[tuple[int, int], Box]) -> None:
+        size, box = drawn
         assert box.inside(size) is box
         picked = torch.zeros(size)
         picked[box.slices] = 1
-        expected = {(y, x) for y in range(y0, y1) for x in range(x0, x1)}
+        expected = {(y, x) for y in range(box.y0, box.y1) for x in range(box.x0, box.x1)}
         assert {(y, x) for y, x in picked.nonzero().tolist()} == expected
 
     @pytest.mark.parametrize("box", [(3, 0, 3, 5), (0, 4, 2, 4), (5, 0, 2, 5)])
@@ -273,17 +264,17 @@ class TestImages:
 
 
 class TestSummary:
-    @given(strategies.stored())
-    def test_tells_its_shape(self, stored: strategies.Stored) -> None:
+    @given(stored())
+    def test_tells_its_shape(self, stored: Stored) -> None:
         summary = StyleSummary(stored.data, stored.size)
         assert (summary.pixels, summary.features) == stored.plain.shape
         assert summary.nbytes == stored.plain.size * stored.data.element_size()
         assert summary.dtype == stored.data.dtype
         assert f"{stored.size[0]}x{stored.size[1]} pixels" in repr(summary)
 
-    @given(strategies.stored(), st.data())
+    @given(stored(), st.data())
     def test_every_reader_agrees_with_plain_numpy(
-        self, stored: strategies.Stored, data: st.DataObject
+        self, stored: Stored, data: st.DataObject
     ) -> None:
         summary, plain = StyleSummary(stored.data, stored.size), stored.plain
         start = data.draw(st.integers(0, len(plain)))
@@ -299,9 +290,9 @@ class TestSummary:
             assert whole.is_contiguous()
             assert np.array_equal(whole.numpy(), plain)
 
-    @given(strategies.stored(), st.integers(1, 64))
+    @given(stored(), st.integers(1, 64))
     def test_the_matrix_is_the_same_in_however_many_chunks_it_is_made(
-        self, stored: strategies.Stored, limit: int
+        self, stored: Stored, limit: int
     ) -> None:
         with mock.patch("covary.summary._CONVERTED_BYTES", limit):
             for dtype in (torch.uint8, torch.float16, torch.float32, torch.float64):
@@ -310,9 +301,9 @@ class TestSummary:
                 assert whole.is_contiguous()
                 assert np.array_equal(whole.numpy(), stored.plain)
 
-    @given(strategies.stored(), st.integers(1, 200))
+    @given(stored(), st.integers(1, 200))
     def test_chunks_cover_every_pixel_once_within_their_bytes(
-        self, stored: strategies.Stored, limit: int
+        self, stored: Stored, limit: int
     ) -> None:
         summary = StyleSummary(stored.data, stored.size)
         chunks = list(summary.chunks(limit))
@@ -322,11 +313,9 @@ class TestSummary:
         row = 4 * summary.features
         assert all(len(rows) * row <= max(limit, row) for _, rows in chunks)
 
-    @given(strategies.stored(), st.data())
-    def test_a_crop_holds_the_pixels_of_its_box(
-        self, stored: strategies.Stored, data: st.DataObject
-    ) -> None:
-        box = Box(*data.draw(strategies.boxes(stored.size)))
+    @given(stored(), st.data())
+    def test_a_crop_holds_the_pixels_of_its_box(self, stored: Stored, data: st.DataObject) -> None:
+        box = data.draw(strategies.boxes(stored.size))
         crop = StyleSummary(stored.data, stored.size).crop(box)
         inner = stored.plain.reshape(*stored.size, -1)[box.slices]
         assert crop.size == inner.shape[:2]
@@ -346,12 +335,12 @@ class TestSummary:
         assert data.flatten().tolist() == list(range(6))
 
     @given(
-        strategies.stored().filter(lambda s: s.data.dtype != torch.uint8),
+        stored().filter(lambda s: s.data.dtype != torch.uint8),
         st.sampled_from([float("nan"), float("inf"), float("-inf")]),
         st.data(),
     )
     def test_names_the_first_pixel_that_is_not_finite(
-        self, stored: strategies.Stored, bad: float, data: st.DataObject
+        self, stored: Stored, bad: float, data: st.DataObject
     ) -> None:
         pixels = data.draw(st.sets(st.integers(0, len(stored.plain) - 1), min_size=1))
         spoilt = stored.data.clone()

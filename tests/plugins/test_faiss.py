@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from covary import InputError, StyleSummary
+from covary.testing.data import blobs, overlapping
+from covary.testing.reference import distances
 from covary_plugins.clusterers.faiss import Faiss
-from kmeans_oracle import blobs, distances, overlapping
 
 faiss = pytest.importorskip("faiss")
 
@@ -28,7 +29,7 @@ def test_faiss_trained_on_a_subset_labels_all_pixels_and_is_worse():
     subset = Faiss(k=5, max_points_per_centroid=3).fit(summary)
     whole = Faiss(k=5, nredo=3).fit(summary)
     assert int(subset.counts.sum()) == 1600
-    own = distances(summary, subset.centers).min(axis=1).sum()
+    own = distances(summary.data, subset.centers).min(axis=1).sum()
     assert subset.inertia == pytest.approx(own, rel=1e-5)
     assert subset.inertia > whole.inertia
 

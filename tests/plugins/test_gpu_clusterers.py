@@ -18,12 +18,15 @@ from hypothesis import strategies as st
 import covary
 from covary import InputError, MissingPackageError, RunContext, StyleSummary
 from covary._registry import find
+from covary.testing.data import blobs, overlapping
+from covary.testing.reference import distances, float64_lloyd
+from covary.testing.strategies import seeds
 from covary_plugins.clusterers import _array_lloyd
 from covary_plugins.clusterers._array_lloyd import ChunkedPass, Matrix, lloyd
 from covary_plugins.clusterers._fused_pass import best_pass
 from emulated_cupy import COMPILER, EmulatedCuPy
 from gpu_stand_ins import FakeKMeans, batch_kmeans_euclid, knn_gpu, plain_cupy, stand_in
-from kmeans_oracle import SEEDS, Spy, blobs, distances, numpy_lloyd, overlapping
+from spy import Spy
 
 KERNEL = Path(_array_lloyd.__file__).with_name("_lloyd_pass.cu")
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="needs g++")
@@ -35,7 +38,7 @@ needs_compiler = pytest.mark.skipif(COMPILER is None, reason="needs g++")
 @st.composite
 def passes(draw):
     """Pixels in every dtype and layout, centres of two passes, and labels, some of them none."""
-    rng = np.random.default_rng(draw(SEEDS))
+    rng = np.random.default_rng(draw(seeds()))
     dtype = draw(st.sampled_from([np.uint8, np.float16, np.float32]))
     count, features = draw(st.sampled_from([1, 127, 128, 129, 700])), draw(st.integers(1, 40))
     # Few different programs, because each has to be compiled.
@@ -135,13 +138,13 @@ def test_the_kernel_is_used_where_it_fits():
 
 
 @settings(max_examples=20)
-@given(seed=SEEDS)
+@given(seed=seeds())
 def test_inertia_and_spread_make_up_all_variation(seed):
     summary, start = overlapping(seed)
     data = summary.data.numpy()
     pixels = Matrix(np, data, data.mean(axis=0))
     found = lloyd(pixels, ChunkedPass(pixels), start.numpy() - pixels.offset, tol=0, max_iter=300)
-    labels, centers, inertia = numpy_lloyd(data, start)
+    labels, centers, inertia = float64_lloyd(data, start)
     assert found.converged
     assert (found.labels == labels).mean() > 0.99
     np.testing.assert_allclose(found.centers + pixels.offset, centers, atol=0.05)
@@ -166,7 +169,7 @@ def test_large_images_start_on_a_coarse_grid():
     data = (data + rng.standard_normal(data.shape)).astype(np.float16)
     summary = StyleSummary.from_matrix(data, (150, 170))
     found = plain_cupy("cupy", k=4, tol=0).fit(summary)
-    _, _, inertia = numpy_lloyd(data, found.centers)
+    _, _, inertia = float64_lloyd(data, found.centers)
     assert found.inertia == pytest.approx(inertia, rel=1e-5)
     assert found.inertia <= covary.create("lloyd", k=4, tol=0).fit(summary).inertia * (1 + 1e-3)
 
@@ -219,7 +222,7 @@ def test_the_iteration_limit_is_reported_and_labels_belong_to_the_centres(name):
     summary, start = overlapping(2)
     found = stand_in(name, k=5, tol=0, max_iter=1).fit_from(summary, start)
     assert not found.converged
-    nearest = distances(summary, found.centers).argmin(axis=1)
+    nearest = distances(summary.data, found.centers).argmin(axis=1)
     assert (nearest == found.labels.reshape(-1).numpy()).all()
 
 

@@ -7,9 +7,9 @@ import logging
 import pytest
 
 from covary import StyleSummary
+from covary.testing.data import blobs, overlapping
 from covary_plugins.clusterers.intelex import Intelex
 from covary_plugins.clusterers.sklearn import Sklearn
-from kmeans_oracle import blobs, overlapping
 
 pytest.importorskip("sklearnex")
 

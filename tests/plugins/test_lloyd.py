@@ -9,9 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from covary import InputError, ParamsError, RunContext, StyleSummary, SupportsPredict
+from covary.testing.data import blobs, overlapping
+from covary.testing.reference import canonical, distances, float64_lloyd
+from covary.testing.strategies import seeds
 from covary_plugins.clusterers import _pixels
 from covary_plugins.clusterers.lloyd import Lloyd
-from kmeans_oracle import SEEDS, Spy, blobs, canonical, distances, numpy_lloyd, overlapping
+from spy import Spy
 
 few = settings(max_examples=15)
 
@@ -25,7 +28,7 @@ def engine(request):
 
 
 @few
-@given(seed=SEEDS)
+@given(seed=seeds())
 def test_the_tolerance_means_what_it_means_to_scikit_learn(engine, seed):
     sklearn_cluster = pytest.importorskip("sklearn.cluster")
     summary, start = overlapping(seed)
@@ -41,7 +44,7 @@ def test_the_tolerance_means_what_it_means_to_scikit_learn(engine, seed):
 def test_data_far_from_zero_lose_nothing_but_their_own_rounding(engine, far):
     summary, start = overlapping(3)
     moved = StyleSummary(summary.data + far, summary.size)
-    labels, _, inertia = numpy_lloyd(moved.data.numpy(), start + far)
+    labels, _, inertia = float64_lloyd(moved.data.numpy(), start + far)
     found = Lloyd(engine=engine, k=len(start), tol=0).fit_from(moved, start + far)
     assert found.inertia == pytest.approx(inertia, rel=1e-4)
     assert (found.labels.numpy().reshape(-1) == canonical(labels)).mean() > 0.99
@@ -53,7 +56,7 @@ def test_inertia_of_tight_clusters_far_apart_is_not_lost_to_rounding(engine):
     data = (truth[:, None] * 1e4 + 1e-2 * rng.standard_normal((400, 3))).astype(np.float32)
     summary = StyleSummary.from_matrix(data, (20, 20))
     found = Lloyd(engine=engine, k=2).fit(summary)
-    own = distances(summary, found.centers).min(axis=1).sum()
+    own = distances(summary.data, found.centers).min(axis=1).sum()
     assert found.inertia == pytest.approx(own, rel=1e-2)
 
 
@@ -83,7 +86,7 @@ def test_coarse_start_reaches_the_optimum_of_all_pixels(engine):
     coarse = Lloyd(engine=engine, tol=0).fit(summary)
     full = Lloyd(engine=engine, tol=0, coarse=1).fit(summary)
     assert coarse.inertia == pytest.approx(full.inertia, rel=1e-5)
-    _, _, inertia = numpy_lloyd(data, coarse.centers)
+    _, _, inertia = float64_lloyd(data, coarse.centers)
     assert coarse.inertia == pytest.approx(inertia, rel=1e-5)
 
 
@@ -103,7 +106,7 @@ def test_any_stride_is_accepted(engine, coarse):
 
 
 @few
-@given(seed=SEEDS, power=st.integers(-12, 12))
+@given(seed=seeds(), power=st.integers(-12, 12))
 def test_scaling_by_a_power_of_two_changes_no_label(engine, seed, power):
     summary, _ = overlapping(seed)
     scaled = StyleSummary(summary.data * 2.0**power, summary.size)
@@ -120,7 +123,7 @@ def test_the_seed_matters(engine):
 
 
 @few
-@given(seed=SEEDS, k=st.integers(1, 8))
+@given(seed=seeds(), k=st.integers(1, 8))
 def test_as_many_clusters_as_distinct_pixels_fit_perfectly(engine, seed, k):
     rng = np.random.default_rng(seed)
     colours = rng.choice(256**2, k, replace=False)
@@ -132,7 +135,7 @@ def test_as_many_clusters_as_distinct_pixels_fit_perfectly(engine, seed, k):
 
 
 @few
-@given(seed=SEEDS)
+@given(seed=seeds())
 def test_empty_clusters_are_given_pixels(engine, seed):
     summary, start = overlapping(seed)
     start = start[:1].repeat(5, 1)
@@ -163,7 +166,7 @@ def test_the_iteration_limit_is_reported_and_labels_still_belong_to_the_centres(
     summary, start = overlapping(2)
     found = Lloyd(engine=engine, k=5, max_iter=1, tol=0).fit_from(summary, start)
     assert not found.converged
-    every = distances(summary, found.centers)
+    every = distances(summary.data, found.centers)
     assert (every.argmin(axis=1) == found.labels.reshape(-1).numpy()).mean() > 0.999
 
 
@@ -185,13 +188,13 @@ def test_parameters_out_of_range_are_refused(params):
 
 
 @few
-@given(seed=SEEDS)
+@given(seed=seeds())
 def test_predict_gives_the_nearest_centre_as_numbered(engine, seed):
     summary, start = overlapping(seed)
     labels = Lloyd(engine=engine, k=2).predict(summary, start)
     assert labels.dtype == torch.int32
     assert tuple(labels.shape) == summary.size
-    assert (labels.reshape(-1).numpy() == distances(summary, start).argmin(axis=1)).all()
+    assert (labels.reshape(-1).numpy() == distances(summary.data, start).argmin(axis=1)).all()
 
 
 def test_predict_with_the_found_centres_gives_the_found_labels(engine):

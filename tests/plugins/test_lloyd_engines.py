@@ -15,10 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from covary import InputError, RunContext, StyleSummary
+from covary.testing.data import overlapping
+from covary.testing.reference import canonical, float64_lloyd
+from covary.testing.strategies import seeds
 from covary_plugins.clusterers import _engines
 from covary_plugins.clusterers._torch_engine import TorchEngine
 from covary_plugins.clusterers.lloyd import Lloyd
-from kmeans_oracle import SEEDS, canonical, numpy_lloyd, overlapping
 
 pytest.importorskip("numba")
 
@@ -80,7 +82,7 @@ def run(engine, summary, starts, tol=0.0, max_iter=300):
 def test_any_layout_and_dtype_ends_where_a_float64_lloyd_ends(engine, layout, dtype):
     summary = summary_of(picture(1), layout=layout, dtype=dtype)
     start = start_of(summary, 4)
-    labels, centers, inertia = numpy_lloyd(summary.data.double().numpy(), start)
+    labels, centers, inertia = float64_lloyd(summary.data.double().numpy(), start)
     found = run(engine, summary, start[None])
     assert found.converged
     assert (found.labels.numpy() == labels).mean() > 0.999
@@ -91,7 +93,7 @@ def test_any_layout_and_dtype_ends_where_a_float64_lloyd_ends(engine, layout, dt
 
 @some
 @given(
-    seed=SEEDS,
+    seed=seeds(),
     k=st.integers(1, 6),
     height=st.integers(1, 40),
     width=st.integers(6, 60),
@@ -105,7 +107,7 @@ def test_numba_goes_the_way_of_torch(seed, k, height, width, features):
     assert ours.inertia == pytest.approx(theirs.inertia, rel=1e-4, abs=1e-3)
     for one in (ours, theirs):
         labels = canonical(one.labels.numpy())
-        _, _, inertia = numpy_lloyd(summary.data.numpy(), means(summary, labels))
+        _, _, inertia = float64_lloyd(summary.data.numpy(), means(summary, labels))
         assert one.inertia == pytest.approx(inertia, rel=1e-3, abs=1e-2)
 
 
@@ -164,7 +166,7 @@ def test_a_tolerance_of_one_run_does_not_end_another(engine):
 
 
 @both
-@given(seed=SEEDS)
+@given(seed=seeds())
 @some
 def test_empty_clusters_take_over_far_pixels_in_every_run(engine, seed):
     summary = summary_of(picture(seed))
@@ -247,7 +249,7 @@ def test_inertia_is_that_of_the_labels_given(engine, dtype):
 
 @both
 @some
-@given(seed=SEEDS)
+@given(seed=seeds())
 def test_seeds_are_pixels_none_twice_and_far_apart(engine, seed):
     data = picture(seed, noise=0.0).round()
     summary = summary_of(data, dtype=torch.uint8)

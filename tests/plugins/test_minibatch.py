@@ -8,9 +8,11 @@ import torch
 from hypothesis import given, settings
 
 from covary import StyleSummary
+from covary.testing.data import overlapping
+from covary.testing.reference import float64_lloyd
+from covary.testing.strategies import seeds
 from covary_plugins.clusterers import minibatch
 from covary_plugins.clusterers.minibatch import MiniBatch
-from kmeans_oracle import SEEDS, numpy_lloyd, overlapping
 
 
 def sculley(batch, centers, seen):
@@ -25,7 +27,7 @@ def sculley(batch, centers, seen):
 
 
 @settings(max_examples=15)
-@given(seed=SEEDS)
+@given(seed=seeds())
 def test_a_batch_moves_the_centres_as_sculley_does(seed):
     rng = np.random.default_rng(seed)
     batch, centers = rng.standard_normal((60, 4)), rng.standard_normal((3, 4))
@@ -38,11 +40,11 @@ def test_a_batch_moves_the_centres_as_sculley_does(seed):
 
 
 @settings(max_examples=10)
-@given(seed=SEEDS)
+@given(seed=seeds())
 def test_centres_end_near_an_optimum_of_all_pixels(seed):
     summary, _ = overlapping(seed, size=(80, 80))
     found = MiniBatch(k=5, batch_size=1000).fit(summary)
-    _, _, inertia = numpy_lloyd(summary.data, found.centers)
+    _, _, inertia = float64_lloyd(summary.data, found.centers)
     assert inertia * (1 - 1e-6) <= found.inertia <= inertia * 1.002
 
 

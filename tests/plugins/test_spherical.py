@@ -8,12 +8,14 @@ import torch
 from hypothesis import given, settings
 
 from covary import StyleSummary
+from covary.testing.data import blobs, overlapping
+from covary.testing.reference import canonical
+from covary.testing.strategies import seeds
 from covary_plugins.clusterers.spherical import Spherical
-from kmeans_oracle import SEEDS, blobs, canonical, overlapping
 
 
 @settings(max_examples=10)
-@given(seed=SEEDS)
+@given(seed=seeds())
 def test_lightness_and_contrast_of_each_pixel_do_not_matter(seed):
     summary, truth = blobs(seed, 4)
     rng = np.random.default_rng(seed)
@@ -24,7 +26,7 @@ def test_lightness_and_contrast_of_each_pixel_do_not_matter(seed):
 
 
 @settings(max_examples=10)
-@given(seed=SEEDS)
+@given(seed=seeds())
 def test_the_inertia_is_that_of_correlations_inside_the_clusters(seed):
     summary, _ = overlapping(seed)
     found = Spherical(k=5, tol=0).fit(summary)

@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from covary import StyleSummary
+from covary.testing.strategies import seeds
 from covary_plugins.clusterers import _triton_engine
 from covary_plugins.clusterers._lloyd import iterate
 from covary_plugins.clusterers._torch_engine import TorchEngine
 from covary_plugins.clusterers._triton_engine import Tiling, TritonEngine
-from kmeans_oracle import SEEDS
 
 DEVICE = torch.device("cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda")
 DTYPES = (torch.uint8, torch.float16, torch.float32)
@@ -115,7 +115,7 @@ def test_a_pass_over_the_usual_shape(dtype, layout):
 
 @settings(max_examples=12)
 @given(
-    seed=SEEDS,
+    seed=seeds(),
     pixels=st.integers(1, 300),
     features=st.integers(1, 70),
     k=st.integers(1, 7),
@@ -142,7 +142,7 @@ def test_a_pass_over_what_does_not_fit_on_chip(features, k, dtype):
 
 @settings(max_examples=8)
 @given(
-    seed=SEEDS,
+    seed=seeds(),
     dtype=st.sampled_from(DTYPES),
     tol=st.sampled_from([0.0, 30.0]),
     max_iter=st.sampled_from([1, 3, 100]),

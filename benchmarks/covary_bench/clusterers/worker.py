@@ -21,9 +21,10 @@ import covary
 from covary.errors import CovaryError, MissingPackageError, PluginError
 from covary.files import replacing
 from covary.plan import Plan, StagePlan
+from covary.testing.memory import host_peak, status_bytes
 
 from ..ceilings import Timer
-from ..memory import device_peak, host_peak, status_bytes
+from ..memory import device_peak
 from .protocol import Attempt, Request
 from .schema import Memory, Status
 

@@ -24,9 +24,11 @@ OWN = {
     "rerun": "rerun:rerun",
     "list": "listing:list_",
     "show": "show:show",
+    "check": "check:check",
     "schema": "inspection:schema",
     "checkpoints": "checkpoints:checkpoints",
     "doctor": "inspection:doctor",
+    "new-plugin": "new_plugin:new_plugin",
 }
 """covary's commands in the order of help: where in ``covary._cli`` each is."""
 

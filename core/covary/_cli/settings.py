@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import InputError, did_you_mean
 from ..recipe import SLOTS, Recipe
 
-__all__ = ["override"]
+__all__ = ["override", "toml_value"]
 
 
 def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
@@ -39,13 +39,14 @@ def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
             fix = did_you_mean(slot, SLOTS)
             raise InputError(f"--set {setting} names an unknown stage {slot!r}", fix=fix)
         if dot:
-            specs[slot][name] = _value(text.strip())
+            specs[slot][name] = toml_value(text.strip())
         else:
             specs[slot] = {"use": text.strip()}
     return Recipe.parse(specs, origin="--set")
 
 
-def _value(text: str) -> Any:
+def toml_value(text: str) -> Any:
+    """The value that ``text`` is in TOML; what is not TOML is text."""
     try:
         parsed = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:

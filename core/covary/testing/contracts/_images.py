@@ -1,0 +1,452 @@
+"""What the contracts of sources, features, rules and detectors share.
+
+Each of those makes one thing of one input. A kind's contract says how to make an input
+(:meth:`ImageContract.sample`), what to do with it (:meth:`ImageContract.work`) and what the result
+consists of (:meth:`ImageContract.values`); the rules here follow from that.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any, ClassVar
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+import covary
+from covary import Box, ClusterMap, InputError, RunContext, SupportsInputs
+from covary.testing import worlds
+from covary.testing._errors import ContractError
+from covary.testing.contracts._base import Contract, equal, require, unchanged
+from covary.testing.worlds import Scene
+
+__all__ = [
+    "Calls",
+    "ContextContract",
+    "FinderContract",
+    "ImageContract",
+    "awkward_images",
+    "check_hashes",
+    "check_inside",
+    "exact_clusters",
+    "explained",
+    "layouts_of",
+    "noise",
+    "on_device",
+    "refuses",
+    "rendered",
+]
+
+SHA256 = re.compile(r"[0-9a-f]{64}")
+# Weights would be more: a component that is pickled before it worked is its parameters.
+_SMALL_PICKLE = 2**16
+
+
+# --- inputs ---------------------------------------------------------------------------------------
+
+
+def noise(seed: int, *shape: int) -> torch.Tensor:
+    """uint8 of this shape, e.g. (3, H, W), each value drawn on its own."""
+    draw = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, shape, generator=draw, dtype=torch.uint8)
+
+
+def awkward_images() -> dict[str, torch.Tensor]:
+    """By name, images uint8 (3, H, W) that code written for photos may stumble over."""
+    return {
+        "an image of one pixel": noise(0, 3, 1, 1),
+        "an image of one row": noise(1, 3, 1, 9),
+        "an image of one column": noise(2, 3, 7, 1),
+        "an image with odd sides": noise(3, 3, 33, 17),
+        "a black image": torch.zeros(3, 24, 32, dtype=torch.uint8),
+        "a white image": torch.full((3, 24, 32), 255, dtype=torch.uint8),
+    }
+
+
+def layouts_of(images: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The same values (..., 3, H, W) in different memory orders, by name."""
+    wider = torch.cat((images, images), dim=-1)
+    return {
+        "channels last": images.movedim(-3, -1).contiguous().movedim(-1, -3),
+        "rows and columns exchanged": images.mT.contiguous().mT,
+        "a part of a wider image": wider[..., : images.shape[-1]],
+        "every other row of a taller image": images.repeat_interleave(2, dim=-2)[..., ::2, :],
+    }
+
+
+def exact_clusters(scene: Scene) -> tuple[ClusterMap, torch.Tensor]:
+    """The parts of a rendered scene as a cluster map over four variants, and its image."""
+    images, labels = scene.images(0, 5), scene.truth.labels[0]
+    pixels = images[1:].flatten(0, 1).flatten(1).T.double()
+    belongs = torch.nn.functional.one_hot(labels.flatten(), len(scene.world.parts)).double()
+    centers = (belongs.T @ pixels) / belongs.sum(dim=0).clamp(min=1)[:, None]
+    inertia = float((pixels - centers[labels.flatten()]).square().sum())
+    size = (int(labels.shape[0]), int(labels.shape[1]))
+    return ClusterMap.from_labels(
+        labels, centers, size=size, inertia=inertia, iterations=1
+    ), images[0]
+
+
+def rendered(seed: int, size: tuple[int, int], world: str = "avatars") -> Scene:
+    """A scene of one of the worlds."""
+    return worlds.get(world).scene(seed, size)
+
+
+# --- for rules ------------------------------------------------------------------------------------
+
+
+def on_device(tensor: torch.Tensor, device: str) -> bool:
+    """Whether a tensor lives on a device of that type."""
+    return tensor.device.type == torch.device(device).type
+
+
+def refuses(
+    run: Callable[[], Any],
+    what: str,
+    *,
+    fix: str,
+    words: str = "",
+    errors: tuple[type[Exception], ...] = (InputError,),
+) -> None:
+    """Require one of these errors, with these words in its message."""
+    names = " or ".join(f"covary.{error.__name__}" for error in errors)
+    try:
+        run()
+    except errors as error:
+        require(
+            words in str(error),
+            f"the error about {what}",
+            expected=f"it to say {words!r}",
+            got=str(error),
+            fix=fix,
+        )
+        return
+    except Exception as error:
+        raise ContractError(
+            what, expected=names, got=f"{type(error).__name__}: {error}", fix=fix
+        ) from error
+    raise ContractError(what, expected=names, got="a result", fix=fix)
+
+
+class Calls(TorchFunctionMode):
+    """Counts the calls of torch, and the tensors made, in a block; interrupts one of the calls."""
+
+    def __init__(self, stop_at: int = 0) -> None:
+        super().__init__()
+        self.made, self.stop_at, self.tensors = 0, stop_at, 0
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the call was reached that is interrupted."""
+        return 0 < self.stop_at <= self.made
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.made += 1
+        if self.made == self.stop_at:
+            raise KeyboardInterrupt
+        result = func(*args, **(kwargs or {}))
+        self.tensors += isinstance(result, torch.Tensor)
+        return result
+
+
+class ImageContract(Contract):
+    """What a component keeps to that makes one thing of an image, a batch of them or a query."""
+
+    _call: ClassVar[str] = ""
+    """The method that does the work, for messages."""
+
+    def sample(self, seed: int) -> Any:
+        """An input on the contract's device; another one for another seed."""
+        raise NotImplementedError
+
+    def work(self, component: Any, sample: Any, ctx: RunContext | None) -> Any:
+        """What the component makes of it."""
+        raise NotImplementedError
+
+    def checked(self, result: Any, sample: Any) -> Any:
+        """``result`` itself, once it is of the types and shapes that the interface demands."""
+        raise NotImplementedError
+
+    def values(self, result: Any) -> Mapping[str, Any]:
+        """What a result consists of, by name: tensors, and values that can be compared."""
+        raise NotImplementedError
+
+    def tensors(self, sample: Any) -> Mapping[str, torch.Tensor]:
+        """The tensors of an input, by name."""
+        raise NotImplementedError
+
+    def run(self, component: Any, sample: Any, ctx: RunContext | None = None) -> Any:
+        """What the component makes of an input, checked."""
+        return self.checked(self.work(component, sample, ctx or self.context()), sample)
+
+    # --- rules --------------------------------------------------------------------------------
+
+    def test_is_cheap_to_make(self) -> None:
+        """Making one loads and computes nothing; that is for its first use."""
+        self.create()  # importing its module may compute constants
+        with Calls() as calls:
+            component = self.create()
+        fix = "load in the method that works, and keep what was loaded on self"
+        require(
+            not calls.tensors,
+            "making the component",
+            expected="its parameters alone, because listings and plans make components too",
+            got=f"{calls.tensors} tensors made on the way",
+            fix=fix,
+        )
+        size = len(pickle.dumps(component))
+        require(
+            size <= _SMALL_PICKLE,
+            "a component that has not worked yet",
+            expected=f"at most {_SMALL_PICKLE} bytes when pickled: its parameters",
+            got=f"{size} bytes",
+            fix=fix,
+        )
+
+    def test_repeats_a_run_with_the_same_seed(self) -> None:
+        """Two runs with one seed agree as far as its `determinism` declares."""
+        a, b = (self.run(self.create(), self.sample(0), self.context(9)) for _ in range(2))
+        self.agree(
+            a,
+            b,
+            "two runs with the same seed",
+            "draw from ctx.generator() if at all, or declare determinism = 'numeric' or 'none'",
+        )
+
+    def test_keeps_nothing_between_runs(self) -> None:
+        """What it worked on before does not change a result."""
+        used = self.create()
+        self.run(used, self.sample(1))
+        self.run(used, self.sample(0), self.context(5))
+        again = self.run(used, self.sample(0))
+        fresh = self.run(self.create(), self.sample(0))
+        self.agree(
+            fresh,
+            again,
+            "a component that worked on something else before",
+            f"keep what {self._call} computes in local variables; on self only what depends on "
+            "the parameters alone",
+        )
+
+    def test_leaves_its_input_unchanged(self) -> None:
+        """What it is given is the same afterwards."""
+        sample = self.sample(0)
+        with ExitStack() as watched:
+            for name, tensor in self.tensors(sample).items():
+                watched.enter_context(unchanged(tensor, name))
+            self.run(self.create(), sample)
+
+    def test_leaves_global_random_state_alone(self) -> None:
+        """It draws no number from a global generator, and seeds none."""
+        component, sample = self.create(), self.sample(0)
+        with self.leaving_random_state_alone():
+            self.run(component, sample)
+
+    def test_does_the_same_when_pickled(self) -> None:
+        """Pickled and read back it gives the same result."""
+        again = pickle.loads(pickle.dumps(self.create()))  # noqa: S301  (our own bytes)
+        self.agree(
+            self.run(self.create(), self.sample(0)),
+            self.run(again, self.sample(0)),
+            "a component that was pickled and read back",
+            "let all that it needs follow from its parameters",
+        )
+
+    def test_lets_ctrl_c_through(self) -> None:
+        """KeyboardInterrupt at any point of its work stops it, and it works again afterwards."""
+        whole = self.run(self.create(), self.sample(0))
+        with Calls() as calls:
+            self.work(self.create(), self.sample(0), self.context())
+        if not calls.made:
+            self.skip("it calls nothing of torch, where this could interrupt it")
+        for stop_at in sorted({1 + calls.made * share // 4 for share in range(4)} | {calls.made}):
+            component, interrupted = self.create(), Calls(stop_at)
+            self._interrupt(component, interrupted)
+            if interrupted.interrupted:
+                self.agree(
+                    whole,
+                    self.run(component, self.sample(0)),
+                    "a component that was interrupted before",
+                    "set attributes once what they hold is complete",
+                )
+
+    def test_names_the_files_it_read(self) -> None:
+        """What `inputs` lists are names with a sha256 each."""
+        component = self.create()
+        if not isinstance(component, SupportsInputs):
+            self.skip("it reads no files of its own (inputs)")
+        self.run(component, self.sample(0))
+        check_hashes(component.inputs(), "inputs()")
+
+    # --- helpers ------------------------------------------------------------------------------
+
+    def agree(self, a: Any, b: Any, what: str, fix: str) -> None:
+        """Require that two results are the same as far as the component declares."""
+        level = self.create().determinism
+        if level == "none":
+            self.skip("it declares no determinism")
+        one, two = self.values(a), self.values(b)
+        different = [
+            name
+            for name in one.keys() | two.keys()
+            if not _same(one.get(name), two.get(name), level)
+        ]
+        require(
+            not different,
+            f"the result of {what}",
+            expected=f"the same, as it declares determinism {level!r}",
+            got=f"another {' and another '.join(sorted(different))}",
+            fix=fix,
+        )
+
+    def in_pipeline(self, query: Any = None, **stages: Any) -> covary.Segmentation:
+        """What a pipeline of small parts gives that has the component as a stage."""
+        small: dict[str, Any] = {
+            "source": ("worlds", {"resolution": 32, "n": 4}),
+            "features": "rgb",
+            "clusterer": ("lloyd", {"k": 2}),
+            "foreground": "corner",
+        }
+        pipeline = covary.Pipeline(**small | stages, device=self.device)
+        return pipeline(0 if query is None else query)
+
+    def _interrupt(self, component: Any, calls: Calls) -> None:
+        got = "it went on"
+        try:
+            with calls:
+                self.work(component, self.sample(0), self.context())
+        except KeyboardInterrupt:
+            if not calls.interrupted:  # whoever runs the tests
+                raise
+            return
+        except Exception as error:
+            if not calls.interrupted:
+                raise
+            got = f"{type(error).__name__}: {error}"
+        require(
+            not calls.interrupted,
+            f"Ctrl-C during {self._call}",
+            expected="KeyboardInterrupt to pass through",
+            got=got,
+            fix="catch Exception, never BaseException or everything",
+        )
+
+
+class ContextContract(ImageContract):
+    """What is more where the context may be left out."""
+
+    def test_works_without_a_context(self) -> None:
+        """Without a context it runs where its input is, with seed 0."""
+        self.checked(self.work(self.create(), self.sample(0), None), self.sample(0))
+
+
+class FinderContract(ContextContract):
+    """What detectors of all kinds share: an image in, a list of findings out."""
+
+    def sample(self, seed: int) -> torch.Tensor:
+        """A rendered avatar, uint8 (3, H, W)."""
+        return rendered(seed, (96, 80)).images(seed)[0].to(self.device)
+
+    def tensors(self, sample: Any) -> Mapping[str, torch.Tensor]:
+        """The image."""
+        return {"the image": sample}
+
+    def listed(self, found: Any, of: str) -> list[Any]:
+        """``found`` as a list, once it is a sequence."""
+        require(
+            isinstance(found, (list, tuple)),
+            f"what {self._call} returned",
+            expected=f"a list of {of}, empty where there are none",
+            got=type(found).__name__,
+            fix="return a list",
+        )
+        return list(found)
+
+    def test_takes_images_of_any_size(self) -> None:
+        """Images of one pixel, one row, one colour or odd sides give a list, be it empty."""
+        component = self.create()
+        for name, image in awkward_images().items():
+            with explained(name):
+                self.run(component, image.to(self.device))
+
+    def test_ignores_the_layout_in_memory(self) -> None:
+        """Strided images give what the same values in one piece give."""
+        component, image = self.create(), self.sample(0)
+        whole = self.run(component, image)
+        for name, strided in layouts_of(image).items():
+            self.agree(whole, self.run(component, strided), f"an image stored as {name}",
+                       "call .contiguous() where a library needs it")  # fmt: skip
+
+    def test_refuses_what_is_no_image(self) -> None:
+        """A tensor of another dtype or shape than uint8 (3, H, W) is an InputError."""
+        component, image = self.create(), self.sample(0)
+        for name, wrong in {
+            "an image of floats": image.float() / 255,
+            "an image (H, W, 3)": image.movedim(0, -1),
+            "a grey image (1, H, W)": image[:1],
+            "a batch of one image": image[None],
+            "an image without pixels": image[:, :0],
+        }.items():
+            refuses(
+                lambda wrong=wrong: self.work(component, wrong, self.context()),  # type: ignore[misc]
+                name,
+                fix="begin with covary.check_image(image)",
+            )
+
+
+# --- helpers --------------------------------------------------------------------------------------
+
+
+@contextmanager
+def explained(name: str) -> Iterator[None]:
+    """Say of which input an error is that is not the contract's own."""
+    try:
+        yield
+    except ContractError:
+        raise
+    except Exception as error:
+        raise ContractError(
+            name,
+            expected="a result",
+            got=f"{type(error).__name__}: {error}",
+            fix="handle it: small and plain images do occur, inside boxes for instance",
+        ) from error
+
+
+def check_inside(box: Box, image: torch.Tensor, what: str) -> None:
+    """Require a box to lie within an image (3, H, W)."""
+    height, width = (int(side) for side in image.shape[1:])
+    require(
+        0 <= box.x0 < box.x1 <= width and 0 <= box.y0 < box.y1 <= height,
+        what,
+        expected=f"inside the image, x in 0..{width} and y in 0..{height}",
+        got=str(box),
+        fix="clip x0, y0, x1, y1 to the image, and leave out what has no pixel in it",
+    )
+
+
+def check_hashes(inputs: Any, what: str) -> None:
+    """Require a mapping of names to sha256 digests."""
+    good = isinstance(inputs, Mapping) and all(
+        isinstance(name, str) and isinstance(digest, str) and SHA256.fullmatch(digest)
+        for name, digest in inputs.items()
+    )
+    require(
+        good,
+        what,
+        expected="the name or path of each file that was read -> its sha256",
+        got=repr(inputs),
+        fix="use covary.files.file_sha256(path)",
+    )
+
+
+def _same(a: Any, b: Any, level: str) -> bool:
+    if not (isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor)):
+        return bool(a == b)
+    if level == "numeric" and a.shape == b.shape and a.dtype == b.dtype == torch.uint8:
+        # Grey levels: rounding may move any of them by one.
+        return bool(((a.int() - b.int()).abs() <= 1).double().mean() > 0.99)
+    return equal(a, b, level)

@@ -1,0 +1,85 @@
+"""Peak memory of a piece of work on the host: the kernel's high-water mark, or the next best."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Peak", "highest", "host_peak", "resident_bytes", "status_bytes"]
+
+_RESET = Path("/proc/self/clear_refs")
+
+
+@dataclass(slots=True)
+class Peak:
+    """The highest memory while a block ran, known once it has ended."""
+
+    bytes: int | None = None
+    """Above what was held when it began; None where nothing measures it."""
+    method: str = ""
+    """What measured it."""
+
+
+def status_bytes(key: str) -> int:
+    """A size in ``/proc/self/status``, e.g. VmRSS (resident now) or VmHWM (at most). Linux only."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith(f"{key}:"):
+            return int(line.split()[1]) * 1024
+    raise KeyError(key)
+
+
+def resident_bytes() -> int:
+    """Resident now, once the C library has given back what it kept of freed memory. Linux only."""
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    return status_bytes("VmRSS")
+
+
+def highest(work: Callable[[], object]) -> tuple[int, float]:
+    """The highest resident size, bytes, while ``work`` ran, and its seconds. Linux only."""
+    _RESET.write_text("5", encoding="ascii")
+    start = time.perf_counter()
+    work()
+    seconds = time.perf_counter() - start
+    return status_bytes("VmHWM"), seconds
+
+
+@contextmanager
+def host_peak(base: int | None = None) -> Iterator[Peak]:
+    """Main memory of this process while the block runs.
+
+    VmHWM, reset through ``/proc/self/clear_refs``; where the kernel does not allow that, the
+    process's own maximum, which may stem from before the block. Without a base, memory that was
+    freed is given back to the system first, lest it hide what the block allocates.
+
+    Args:
+        base: resident bytes above which to count; None: those just before the block.
+    """
+    peak = Peak()
+    try:
+        before = resident_bytes() if base is None else base
+        _RESET.write_text("5", encoding="ascii")
+    except OSError:
+        before = _lifetime_peak() if base is None else base
+        yield peak
+        peak.bytes = max(0, _lifetime_peak() - before)
+        peak.method = "rise of ru_maxrss: 0 where an earlier peak was higher"
+        return
+    yield peak
+    peak.bytes, peak.method = max(0, status_bytes("VmHWM") - before), "VmHWM, reset"
+
+
+def _lifetime_peak() -> int:
+    try:
+        import resource
+    except ImportError:  # Windows, whose counter psutil reads
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset)
+    kilobyte = 1 if platform.system() == "Darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilobyte
