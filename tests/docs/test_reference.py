@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import re
 import runpy
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+import covary
 from covary._cli.commands import OWN
 from covary._hooks import Hooks
 from covary._registry import find
 from covary.catalogue import builtin_registry, read_catalogue
+from covary.testing.contracts import CONTRACTS
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -39,6 +42,14 @@ def test_every_hook_is_documented() -> None:
         assert f"\n## {name}\n" in text
 
 
+def test_every_check_of_every_contract_is_documented() -> None:
+    text = (DOCS / "reference" / "contracts.md").read_text(encoding="utf-8")
+    for contract in CONTRACTS.values():
+        for name in dir(contract):
+            if name.startswith("test_"):
+                assert f"| `{name.removeprefix('test_')}` | " in text, f"{contract.__name__}.{name}"
+
+
 def test_every_component_and_parameter_is_described() -> None:
     for entry in read_catalogue(builtin_registry()).component:
         assert entry.summary
@@ -49,16 +60,13 @@ def test_every_component_and_parameter_is_described() -> None:
             assert field.description, f"{entry.name}.{name}"
 
 
-def test_environment_switches_are_documented() -> None:
+def test_environment_variables_are_documented() -> None:
     text = (DOCS / "reference" / "command-line.md").read_text(encoding="utf-8")
-    for name in (
-        "COVARY_PLUGINS",
-        "COVARY_DISABLE",
-        "COVARY_RAISE",
-        "COVARY_TRACE",
-        "COVARY_REGISTRY",
-    ):
-        assert name in text
+    code = [file.read_text("utf-8") for file in Path(covary.__file__).parent.rglob("*.py")]
+    names = {name for source in code for name in re.findall(r'"(COVARY_[A-Z]+)"', source)}
+    assert "COVARY_PLUGINS" in names
+    for name in names:
+        assert f"`{name}`" in text
 
 
 def test_every_command_is_documented() -> None:
