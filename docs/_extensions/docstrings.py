@@ -51,8 +51,11 @@ def _is_model(what: str, value: Any) -> bool:
 
 
 def _signature(_app: Sphinx, what: str, _name: str, value: Any, *_: Any) -> tuple[str, None] | None:
-    made = _is_model(what, value) or (what == "class" and dataclasses.is_dataclass(value))
-    return (signature(value), None) if made else None
+    if _is_model(what, value) or (what == "class" and dataclasses.is_dataclass(value)):
+        return signature(value), None
+    if what == "exception" and "__init__" not in vars(value):
+        return "", None  # as its base is raised
+    return None
 
 
 def _docstring(
