@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from .errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
+    from ._registry import Registered
     from .interfaces import Configurable
 
 __all__ = ["SLOTS", "Recipe", "Spec", "recipe_schema"]
@@ -134,29 +135,22 @@ class Recipe(BaseModel):
 
 
 def recipe_schema() -> dict[str, Any]:
-    """The JSON Schema of a pipeline file, with the parameters of every component that loads."""
+    """The JSON Schema of a pipeline file, with the parameters of every component that loads.
+
+    A stage that names an unknown component, and a component with an unknown parameter or a value
+    out of its range, is one error each: what a table may hold depends on its ``use`` by ``if`` and
+    ``then``. Editors that do not follow those find the same components under ``anyOf``, whose
+    first choice lets everything pass.
+    """
     from ._registry import components
 
     definitions: dict[str, Any] = {}
     properties = {}
     for slot in SLOTS:
-        choices = []
-        for entry in components(kind=slot):
-            try:
-                schema = entry.load().Params.model_json_schema()
-            except Exception:  # a plugin whose module is broken must not hide the others
-                schema = {"type": "object", "properties": {}}
-            definitions.update(schema.pop("$defs", {}))
-            names = [entry.id, entry.name] if entry.preferred else [entry.id]
-            use = {"enum": names, "description": entry.component.summary}
-            schema["properties"] = {"use": use, **schema.get("properties", {})}
-            schema["required"] = ["use", *schema.get("required", [])]
-            schema["title"] = entry.id
-            choices.append(schema)
-        properties[slot] = {
-            "description": Recipe.model_fields[slot].description,
-            "anyOf": [{"type": "string"}, *choices],
-        }
+        entries = components(kind=slot)
+        for entry in entries:
+            definitions |= _definitions(entry)
+        properties[slot] = _stage_schema(slot, entries)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "covary pipeline",
@@ -165,7 +159,66 @@ def recipe_schema() -> dict[str, Any]:
         "required": list(SLOTS),
         "additionalProperties": False,
         "$defs": definitions,
+        "x-taplo": {"initKeys": list(SLOTS)},
     }
+
+
+def _stage_schema(slot: str, entries: Sequence[Registered]) -> dict[str, Any]:
+    """A stage: a component's name, or a table with ``use`` and the component's parameters."""
+    names = _choice({name: e.component.summary for e in entries for name in _names(e)})
+    cases = [
+        {
+            "if": {
+                "type": "object",
+                "properties": {"use": {"enum": _names(entry)}},
+                "required": ["use"],
+            },
+            "then": {"$ref": f"#/$defs/{_key(entry)}"},
+        }
+        for entry in entries
+    ]
+    return {
+        "description": Recipe.model_fields[slot].description,
+        "type": ["string", "object"],
+        "if": {"type": "string"},
+        "then": names,
+        "else": {"properties": {"use": names}, "required": ["use"], "allOf": cases},
+        "anyOf": [
+            {"x-taplo": {"initKeys": ["use"]}},
+            names,
+            *({"$ref": f"#/$defs/{_key(entry)}"} for entry in entries),
+        ],
+    }
+
+
+def _definitions(entry: Registered) -> dict[str, Any]:
+    """The schema of a component's table, and those that it refers to, by names of its own."""
+    key = _key(entry)
+    try:
+        template = f"#/$defs/{key}.{{model}}"
+        schema = entry.load().Params.model_json_schema(ref_template=template)
+    except Exception:  # a plugin whose module is broken must not hide the others
+        schema = {"type": "object"}
+    nested = {f"{key}.{name}": inner for name, inner in schema.pop("$defs", {}).items()}
+    use = _choice(dict.fromkeys(_names(entry), entry.component.summary))
+    schema["properties"] = {"use": use, **schema.get("properties", {})}
+    schema["required"] = ["use", *schema.get("required", [])]
+    schema["title"] = entry.id
+    return {key: schema, **nested}
+
+
+def _choice(names: Mapping[str, str]) -> dict[str, Any]:
+    """One of these names, each with its summary for the editors that show it."""
+    return {"enum": list(names), "x-taplo": {"docs": {"enumValues": list(names.values())}}}
+
+
+def _names(entry: Registered) -> list[str]:
+    return [entry.name, entry.id] if entry.preferred else [entry.id]
+
+
+def _key(entry: Registered) -> str:
+    # No name holds a colon, so that no two components share a key.
+    return f"{entry.kind}:{entry.id.replace('/', ':')}"
 
 
 def _without_none(value: Any) -> Any:

@@ -11,7 +11,7 @@ from pydantic import model_validator
 
 import covary
 from covary import InputError, ParamsError, Recipe, Spec
-from covary.recipe import SLOTS, recipe_schema
+from covary.recipe import SLOTS
 
 NAMES = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,6}", fullmatch=True)
 USES = NAMES | st.tuples(NAMES, NAMES).map("/".join)
@@ -139,30 +139,3 @@ class TestRecipe:
         for path in (tmp_path, tmp_path / "no.toml"):
             with pytest.raises(InputError, match="expected a TOML file, got"):
                 Recipe.from_toml(path)
-
-
-class TestSchema:
-    def test_knows_every_component_and_its_parameters(self) -> None:
-        schema = recipe_schema()
-        assert schema["required"] == list(SLOTS)
-        for slot in SLOTS:
-            choices = schema["properties"][slot]["anyOf"]
-            named = {choice["title"]: choice for choice in choices if "title" in choice}
-            assert set(named) == {entry.id for entry in covary.components(slot)}
-            for entry in covary.components(slot):
-                fields = set(entry.load().Params.model_fields)
-                assert set(named[entry.id]["properties"]) == fields | {"use"}
-
-    def test_references_resolve(self) -> None:
-        schema = recipe_schema()
-
-        def references(node: object) -> list[str]:
-            if isinstance(node, dict):
-                own = [node["$ref"]] if isinstance(node.get("$ref"), str) else []
-                return own + [ref for value in node.values() for ref in references(value)]
-            if isinstance(node, list):
-                return [ref for value in node for ref in references(value)]
-            return []
-
-        for reference in references(schema):
-            assert reference.removeprefix("#/$defs/") in schema["$defs"]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import click
@@ -64,15 +66,27 @@ def _bar(total: int) -> Iterator[Callable[[str], None]]:
 
 
 @click.command(short_help="Print the JSON Schema of a pipeline file.")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write it to this file instead.",
+)
 @json_option
-def schema(as_json: bool) -> None:
+def schema(out: Path | None, as_json: bool) -> None:
     """Print the JSON Schema of a pipeline file, with every component's parameters.
 
-    It is JSON with or without --json. Editors use it to check and complete TOML.
+    It is JSON with or without --json. Editors use it to check and complete TOML; make it again
+    when a plugin was installed.
     """
+    from ..files import replacing
     from ..recipe import recipe_schema
 
-    print_json(recipe_schema())
+    if out is None:
+        print_json(recipe_schema())
+        return
+    with replacing(out) as temporary:
+        temporary.write_text(json.dumps(recipe_schema(), indent=2) + "\n", encoding="utf-8")
 
 
 def _print(report: dict[str, Any]) -> None:
