@@ -262,7 +262,7 @@ class ImageContract(Contract):
             self.work(self.create(), self.sample(0), self.context())
         if not calls.made:
             self.skip("it calls nothing of torch, where this could interrupt it")
-        for stop_at in sorted({1 + calls.made * share // 4 for share in range(4)} | {calls.made}):
+        for stop_at in sorted({1, (1 + calls.made) // 2, calls.made}):
             component, interrupted = self.create(), Calls(stop_at)
             self._interrupt(component, interrupted)
             if interrupted.interrupted:
