@@ -52,6 +52,7 @@ from .interfaces import Configurable
 
 __all__ = [
     "BUILTIN",
+    "RESERVED",
     "Origin",
     "Problem",
     "Registered",
@@ -74,7 +75,8 @@ BUILTIN = "covary"
 """The built-ins' namespace; no other distribution may claim it."""
 
 # "user" marks entries of the user's catalogue, "local" components that are not registered.
-_RESERVED = (BUILTIN, "user", "local")
+RESERVED = (BUILTIN, "user", "local")
+"""Namespaces that no plugin may claim."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +192,10 @@ class Registered:
                 fix=f"inherit from it, correct `kind` or `target` of its component, or {report}",
             )
         if unwritten := sorted(getattr(found, "__abstractmethods__", ())):
-            raise PluginError(f"{self.id} does not implement {', '.join(unwritten)}", fix=report)
+            methods = ", ".join(unwritten)
+            raise PluginError(
+                f"{self.id} does not implement {methods}", fix=f"write it, or {report}"
+            )
         return found
 
     def create(self, params: Mapping[str, Any]) -> Configurable:
@@ -428,7 +433,7 @@ def _unclaimed(points: Iterable[EntryPoint], found: list[Problem]) -> list[Entry
             )
             found.append(Problem(namespace, ", ".join(names), what, "rename its entry point"))
             continue
-        if namespace in _RESERVED:
+        if namespace in RESERVED:
             for other in [name for name in names if name != namespace]:
                 what = f"claims the namespace {namespace!r}, which is reserved"
                 found.append(

@@ -141,7 +141,9 @@ def deep_examination(timeout: float = 60.0, bar: Bar = _no_bar) -> Iterator[dict
 
 def finding(error: CovaryError) -> str:
     """What an error found, without what to do about it, which a problem says on its own."""
-    return f"{error.what}: {error.got}" if error.got else error.what
+    if not error.expected:
+        return f"{error.what}: {error.got}" if error.got else error.what
+    return str(CovaryError(error.what, expected=error.expected, got=error.got))
 
 
 def _version(distribution: str) -> str:
