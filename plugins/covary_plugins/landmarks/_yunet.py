@@ -40,7 +40,9 @@ def load(path: Path) -> nn.Module:
         raise CheckpointError(what, expected="YuNet's weights", got=got, fix=_FIX)
     # kornia 0.8 has it under another name.
     name = "YuNet" if hasattr(face_detection, "YuNet") else "YuFaceDetectNet"
-    network: nn.Module = getattr(face_detection, name)("test", pretrained=False)
+    # The weights that it starts from are random, and must not move torch's global generator.
+    with torch.random.fork_rng(devices=[]):
+        network: nn.Module = getattr(face_detection, name)("test", pretrained=False)
     try:
         network.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError) as error:

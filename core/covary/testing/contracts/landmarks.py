@@ -71,7 +71,7 @@ class LandmarkDetectorContract(FinderContract):
                     "the points of a face",
                     expected=f"pixels of the image of {tuple(image.shape[1:])}, at most one side "
                     "beyond its edge",
-                    got=f"{points[outside.any(dim=1)][0].tolist()}",
+                    got=str(points[outside.any(dim=1)][:1].tolist()),
                     fix="scale them back to the image that was given, and give x before y",
                 )
 
