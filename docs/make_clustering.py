@@ -8,33 +8,23 @@ from ``lloyd.json``.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from covary_bench.clusterers import tables
 from covary_bench.clusterers.merged import Entry, Group, Run, groups, letters, title
 from covary_bench.clusterers.store import load_results, results_files
-from covary_bench.report import RESULTS, markdown_table
+from covary_bench.report import RESULTS, filled, markdown_table
 
 PAGE = Path(__file__).parent / "explanation" / "clustering.md"
-
-_PART = re.compile(r"(<!-- generated: ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
 def page(text: str, files: Sequence[Path]) -> str:
     """The page's text with its generated parts made again from the results files."""
     runs = letters([load_results(file) for file in files])
     found = groups(runs)
-
-    def made(part: re.Match[str]) -> str:
-        name = part[2]
-        if name not in PARTS:
-            raise SystemExit(f"{PAGE.name} asks for {name!r}; there are {', '.join(PARTS)}")
-        lines = "\n".join(PARTS[name](runs, found)).strip()
-        return f"{part[1]}\n{lines}\n\n{part[4]}"
-
-    return _PART.sub(made, text)
+    return filled(text, {name: partial(part, runs, found) for name, part in PARTS.items()})
 
 
 def _machines(runs: Sequence[Run], _: Sequence[Group]) -> Iterator[str]:

@@ -54,11 +54,18 @@ def score(mask: torch.Tensor, truth: torch.Tensor, found: bool = True) -> Score:
 
 def judge(clusters: covary.ClusterMap, truth: torch.Tensor) -> Iterator[tuple[str, Score]]:
     """(rule, score) of every rule, and of the oracle, on the same clusters."""
-    yield ORACLE, score(_oracle(clusters, truth), truth)
+    yield ORACLE, score(oracle(clusters, truth), truth)
     image = torch.zeros(3, *clusters.size, dtype=torch.uint8)  # none of these rules looks at it
     for name, (rule, params) in RULES.items():
         chosen = covary.create(rule, kind="foreground", **params).select(clusters, image)
         yield name, score(chosen.mask, truth, chosen.found)
+
+
+def oracle(clusters: covary.ClusterMap, truth: torch.Tensor) -> torch.Tensor:
+    """The union of the clusters that lie mostly inside ``truth``, bool (H, W)."""
+    labels = clusters.labels.long()
+    inside = torch.bincount(labels[truth], minlength=clusters.k)
+    return (inside * 2 > clusters.counts)[labels]
 
 
 def evaluate_seed(
@@ -131,12 +138,6 @@ def main() -> None:
         "rows": rows,
     }
     print(write_results(args.name, data, args.out))
-
-
-def _oracle(clusters: covary.ClusterMap, truth: torch.Tensor) -> torch.Tensor:
-    labels = clusters.labels.long()
-    inside = torch.bincount(labels[truth], minlength=clusters.k)
-    return (inside * 2 > clusters.counts)[labels]
 
 
 def _mean(values: Sequence[float]) -> float:

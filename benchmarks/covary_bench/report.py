@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import statistics
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 __all__ = [
     "RESULTS",
     "check_writable",
+    "filled",
     "machine",
     "markdown_table",
     "print_table",
@@ -26,6 +28,7 @@ RESULTS = Path(__file__).parents[1] / "results"
 """Where committed results live in a checkout."""
 
 _PIPED_WIDTH = 160
+_PART = re.compile(r"(<!-- generated: ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
 def machine() -> dict[str, Any]:
@@ -98,6 +101,23 @@ def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> 
     yield f"|{'---|' * len(columns)}"
     for row in rows:
         yield f"| {' | '.join(map(str, row))} |"
+
+
+def filled(text: str, parts: Mapping[str, Callable[[], Iterable[str]]]) -> str:
+    """``text`` with the lines between ``<!-- generated: NAME -->`` and ``<!-- end -->`` made again.
+
+    Raises:
+        SystemExit: the text asks for a part that is not among ``parts``.
+    """
+
+    def made(part: re.Match[str]) -> str:
+        name = part[2]
+        if name not in parts:
+            raise SystemExit(f"a page asks for {name!r}; there are {', '.join(parts)}")
+        lines = "\n".join(parts[name]()).strip()
+        return f"{part[1]}\n{lines}\n\n{part[4]}"
+
+    return _PART.sub(made, text)
 
 
 def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -19,7 +19,7 @@ from covary.testing.worlds._scene import Canvas, Field, Layer, World
 
 __all__ = ["APPEARANCE", "STRUCTURE", "Avatars"]
 
-STRUCTURE = (
+STRUCTURE: tuple[Field, ...] = (
     Field("head_x", -0.12, 0.12, "head centre"),
     Field("head_y", -0.12, 0.03, "head centre; never low, so that the shoulders show"),
     Field("head_radius", 0.42, 0.56, "head half-height"),
@@ -74,7 +74,7 @@ STRUCTURE = (
     Field("stripe_strength", -0.5, 0.5, "opacity of the stripes; absent if negative"),
 )
 
-APPEARANCE = (
+APPEARANCE: tuple[Field, ...] = (
     Field("skin_hue", 0.0, 0.12, "turns"),
     Field("skin_saturation", 0.3, 0.5, ""),
     Field("skin_value", 0.5, 1.0, ""),

@@ -1,0 +1,148 @@
+"""Rewrites the tables of the pages on limits and memory: ``python docs/make_tables.py``.
+
+The pages are prose by hand with tables between ``<!-- generated: NAME -->`` and ``<!-- end -->``,
+all of them from the files in ``benchmarks/results/``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from covary_bench.report import RESULTS, filled, markdown_table
+
+PAGES = Path(__file__).parent / "explanation"
+_MIB = 2**20
+
+
+def limits() -> str:
+    """The page on limits, its tables made again."""
+    data = _read("limits")
+    cases = dict.fromkeys(row["case"] for row in data["rows"])
+    parts = {case: partial(_case, data, case) for case in cases}
+    return filled(_text("limits"), {"how": partial(_how, data), **parts})
+
+
+def memory() -> str:
+    """The page on memory, its tables made again."""
+    return filled(
+        _text("memory"),
+        {"summary": _summary, "stages": _stages, "clusterers": _clusterers},
+    )
+
+
+MADE: Mapping[str, Callable[[], str]] = {"limits": limits, "memory": memory}
+"""What makes each page, by its name."""
+
+
+def _how(data: dict[str, Any]) -> Iterator[str]:
+    """How the figures were made, in words."""
+    judge, first = data["judge"], data["rows"][0]
+    yield (
+        f"{first['seeds']} images for each setting, {data['side']}x{data['side']} pixels, "
+        f"{data['variants']} variants of each, LAB, `lloyd` with k = 4 and `corner` with the upper "
+        "corners unless a line says otherwise. Rendered scenes and photos of them have exact "
+        "masks. Images of the bundled generator are judged by a small segmentation network, whose own IoU "
+        f"of the person on renders is {judge['person_iou']:.3f}."
+    )
+
+
+def _case(data: dict[str, Any], case: str) -> Iterator[str]:
+    """The settings of a case, those that fail first."""
+    yield from markdown_table(
+        ("", "setting", "mIoU", "half of the images", "IoU of what is sought", "found"),
+        (
+            (
+                "works" if row["works"] else "**fails**",
+                row["what"],
+                f"{row['miou']:.3f}",
+                f"{row['miou_spread']['q1']:.3f} to {row['miou_spread']['q3']:.3f}",
+                f"{row['iou_foreground']:.3f}",
+                f"{row['found']}/{row['seeds']}",
+            )
+            for row in data["rows"]
+            if row["case"] == case
+        ),
+    )
+
+
+def _summary() -> Iterator[str]:
+    """What the summary takes, and what the work on it takes beyond."""
+    names = {"clustering_memory": "`lloyd` on it", "pipeline_memory": "a whole pipeline with it"}
+    rows = _read("costs")["memory"]
+    yield from markdown_table(
+        ("", "summary as stored", "the same in float32", "beyond the summary, at the peak"),
+        (
+            (
+                names[row["what"]],
+                f"{row['compact_mib']:.0f} MiB",
+                f"{row['float32_mib']:.0f} MiB",
+                f"{row['extra_mib']:.0f} MiB",
+            )
+            for row in rows
+        ),
+    )
+
+
+def _stages() -> Iterator[str]:
+    """The highest memory while each stage runs."""
+    rows = [row for row in _read("pipeline")["rows"] if row["status"] == "ok"]
+    stages = list(rows[0]["stages"])
+    yield from markdown_table(
+        ("pixels", "summary", *stages),
+        (
+            (
+                f"{row['size']}x{row['size']}",
+                f"{row['summary_bytes'] / _MIB:.0f} MiB",
+                *(f"{row['stages'][stage]['host_bytes'] / _MIB:.0f} MiB" for stage in stages),
+            )
+            for row in rows
+        ),
+    )
+
+
+def _clusterers() -> Iterator[str]:
+    """What each clusterer takes beyond the summary, the least first."""
+    rows = [
+        row
+        for row in _read("clusterers")["rows"]
+        if row["status"] == "ok"
+        and row["track"] == "defaults"
+        and row["device"] == "cpu"
+        and (row["setting"]["size"], row["setting"]["k"]) == (1024, 3)
+    ]
+    rows.sort(key=lambda row: row["memory"]["host_warm"])
+    yield from markdown_table(
+        ("clusterer", "a fit", "the first fit of a process"),
+        (
+            (
+                ", ".join(filter(None, (f"`{_short(row['id'])}`", row["variation"]))),
+                f"{row['memory']['host_warm'] / _MIB:.0f} MiB",
+                f"{row['memory']['host'] / _MIB:.0f} MiB",
+            )
+            for row in rows
+        ),
+    )
+
+
+def _short(component: str) -> str:
+    return component.removeprefix("covary/")
+
+
+def _text(name: str) -> str:
+    return (PAGES / f"{name}.md").read_text(encoding="utf-8")
+
+
+def _read(name: str) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return data
+
+
+if __name__ == "__main__":
+    for name, make in MADE.items():
+        page = make()
+        (PAGES / f"{name}.md").write_text(page, encoding="utf-8")
+        print(PAGES / f"{name}.md")
