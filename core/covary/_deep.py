@@ -15,7 +15,7 @@ from typing import Any, Literal
 from . import processes
 from ._hooks import COMMANDS, GROUP
 from ._registry import BUILTIN, Problem, Registered, components, describe, is_allowed, registry
-from .errors import CheckpointError, CovaryError, InputError
+from .errors import CheckpointError, CovaryError, InputError, ParamsError
 from .processes import Ended
 
 __all__ = ["Outcome", "Trial", "attempt", "dangerous_plugins_disabled", "trials"]
@@ -197,6 +197,8 @@ def _try(asked: dict[str, Any]) -> dict[str, str]:
             if import_module(module).__name__ == "torch":
                 _start_threads()
         note = _use(*asked["component"]) if asked["component"] else ""
+    except ParamsError:
+        return {"status": "ok", "note": "loaded, not run: it needs parameters", "fix": ""}
     except (InputError, CheckpointError) as error:  # it works, and refuses what it was given
         return {"status": "ok", "note": f"loaded, not run: {error.what}", "fix": ""}
     except CovaryError as error:

@@ -99,7 +99,7 @@ def test_slow_fits_are_not_repeated_beyond_what_is_enough(tmp_path: Path) -> Non
         ("exits", "failed", "SystemExit"),
         ("meddles", "failed", "changed the summary"),
         ("lacking", "missing", "no_such_package"),
-        ("broken", "failed", "has no attribute 'Missing'"),
+        ("broken", "failed", "has no 'Missing'"),
     ],
 )
 def test_what_a_backend_does_is_told(tmp_path: Path, name: str, status: str, words: str) -> None:

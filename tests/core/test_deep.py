@@ -32,6 +32,8 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A site folder, without the built-ins beside it."""
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("COVARY_DISABLE", "covary")
+    for name in ("odd_plugin", "odd_clusterers"):  # another test's, of other clusterers
+        monkeypatch.delitem(sys.modules, name, raising=False)
     before = set(sys.modules)
     yield tmp_path
     for name in set(sys.modules) - before:

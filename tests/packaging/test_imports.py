@@ -13,12 +13,9 @@ from pathlib import Path
 import pytest
 
 import covary
+from covary._imports import HEAVY_PACKAGES
 
 ROOT = Path(__file__).parents[2]
-HEAVY = (
-    *("torch", "kornia", "diffusers", "transformers", "torchvision"),
-    *("cuml", "cupy", "cv2", "faiss", "flash_kmeans", "numba", "sklearn", "sklearnex", "triton"),
-)
 
 
 def modules(package: str) -> list[Path]:
@@ -131,7 +128,7 @@ for arguments in (
 
 
 def test_looking_around_loads_nothing_heavy(tmp_path: Path) -> None:
-    for name in HEAVY:
+    for name in HEAVY_PACKAGES:
         (tmp_path / "site" / name).mkdir(parents=True)
         (tmp_path / "site" / name / "__init__.py").write_text(TRIPWIRE)
     tripped = tmp_path / "tripped"
