@@ -88,8 +88,11 @@ class Configurable:
 
     determinism: ClassVar[Determinism] = "bitwise"
 
-    params: _Params
-    """The validated parameters."""
+    params: Any
+    """The validated parameters, an instance of the class's own ``Params``.
+
+    A component that annotates it, ``params: Params``, tells type checkers of its fields.
+    """
 
     def __init__(self, /, **params: Any) -> None:
         try:
