@@ -53,7 +53,7 @@ class KMeans(covary.Clusterer):
         return labels.to(torch.int32).reshape(summary.size)
 
     def memory(self, size: tuple[int, int], features: int) -> int:
-        return 8 * size[0] * size[1] * 4 * (features + self.params.k)
+        return 64 * size[0] * size[1] * (features + self.params.k)  # unique sorts copies
 
     def pixels(self, summary: StyleSummary) -> torch.Tensor:
         x = summary.matrix().double()
