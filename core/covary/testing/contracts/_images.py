@@ -7,10 +7,13 @@ consists of (:meth:`ImageContract.values`); the rules here follow from that.
 
 from __future__ import annotations
 
+import inspect
 import pickle
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from types import FrameType
 from typing import Any, ClassVar
 
 import torch
@@ -43,6 +46,8 @@ __all__ = [
 SHA256 = re.compile(r"[0-9a-f]{64}")
 # Weights would be more: a component that is pickled before it worked is its parameters.
 _SMALL_PICKLE = 2**16
+# Lines of a component at which it is interrupted in turn.
+_INTERRUPTIONS = 12
 
 
 # --- inputs ---------------------------------------------------------------------------------------
@@ -132,24 +137,45 @@ def refuses(
 
 
 class Calls(TorchFunctionMode):
-    """Counts the calls of torch, and the tensors made, in a block; interrupts one of the calls."""
+    """Counts the calls of torch, and the tensors made, in a block; interrupts one of the calls.
 
-    def __init__(self, stop_at: int = 0) -> None:
+    Args:
+        stop_at: which call to interrupt, from 1; 0 is none.
+        file: a source file, of whose lines the first call each is noted.
+    """
+
+    def __init__(self, stop_at: int = 0, file: str = "") -> None:
         super().__init__()
-        self.made, self.stop_at, self.tensors = 0, stop_at, 0
+        self.made, self.tensors, self.stop_at, self.file = 0, 0, stop_at, file
+        self.first_calls: dict[int, int] = {}
 
     @property
     def interrupted(self) -> bool:
         """Whether the call was reached that is interrupted."""
         return 0 < self.stop_at <= self.made
 
+    def places(self) -> list[int]:
+        """Calls to interrupt: the first, the last, the middle, and some of different lines."""
+        lines = sorted(self.first_calls.values())
+        some = lines[:: 1 + len(lines) // _INTERRUPTIONS]
+        return sorted({1, (1 + self.made) // 2, self.made, *some})
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.made += 1
+        if self.file:
+            self._note(sys._getframe(1))
         if self.made == self.stop_at:
             raise KeyboardInterrupt
         result = func(*args, **(kwargs or {}))
         self.tensors += isinstance(result, torch.Tensor)
         return result
+
+    def _note(self, frame: FrameType | None) -> None:
+        while frame is not None:
+            if frame.f_code.co_filename == self.file:
+                self.first_calls.setdefault(frame.f_lineno, self.made)
+                return
+            frame = frame.f_back
 
 
 class ImageContract(Contract):
@@ -257,21 +283,31 @@ class ImageContract(Contract):
 
     def test_lets_ctrl_c_through(self) -> None:
         """KeyboardInterrupt at any point of its work stops it, and it works again afterwards."""
-        whole = self.run(self.create(), self.sample(0))
-        with Calls() as calls:
-            self.work(self.create(), self.sample(0), self.context())
+        component, sample = self.create(), self.sample(0)
+        whole = self.run(component, sample)
+        with Calls(file=inspect.getsourcefile(type(component)) or "") as calls:
+            self.work(self.create(), sample, self.context())
         if not calls.made:
             self.skip("it calls nothing of torch, where this could interrupt it")
-        for stop_at in sorted({1, (1 + calls.made) // 2, calls.made}):
+        for stop_at in calls.places():
             component, interrupted = self.create(), Calls(stop_at)
             self._interrupt(component, interrupted)
             if interrupted.interrupted:
-                self.agree(
-                    whole,
-                    self.run(component, self.sample(0)),
-                    "a component that was interrupted before",
-                    "set attributes once what they hold is complete",
-                )
+                what = "a component that was interrupted before"
+                fix = "set an attribute only once what it holds is complete"
+                with explained(what, fix):
+                    self.agree(whole, self.run(component, sample), what, fix)
+
+    def test_moves_between_devices(self) -> None:
+        """Having run on the CPU it runs on another device, and the other way round."""
+        if self.device == "cpu":
+            self.skip("the contract runs on the CPU alone")
+        if (entry := self.entry()) and "cpu" not in entry.component.devices:
+            self.skip("it runs on its own device alone")
+        component, there = self.create(), self.device
+        for device in ("cpu", there, "cpu"):
+            vars(self)["device"] = device
+            self.run(component, self.sample(0))
 
     def test_names_the_files_it_read(self) -> None:
         """What `inputs` lists are names with a sha256 each."""
@@ -301,6 +337,12 @@ class ImageContract(Contract):
             got=f"another {' and another '.join(sorted(different))}",
             fix=fix,
         )
+
+    def same_in_layout(self, name: str, whole: Any, run: Callable[[], Any]) -> None:
+        """Require the same result of an image that is stored in another order."""
+        fix = "use .reshape instead of .view, and .contiguous() where a library needs it"
+        with explained(f"an image stored as {name}", fix):
+            self.agree(whole, run(), f"an image stored as {name}", fix)
 
     def in_pipeline(self, query: Any = None, **stages: Any) -> covary.Segmentation:
         """What a pipeline of small parts gives that has the component as a stage."""
@@ -377,8 +419,7 @@ class FinderContract(ContextContract):
         component, image = self.create(), self.sample(0)
         whole = self.run(component, image)
         for name, strided in layouts_of(image).items():
-            self.agree(whole, self.run(component, strided), f"an image stored as {name}",
-                       "call .contiguous() where a library needs it")  # fmt: skip
+            self.same_in_layout(name, whole, lambda one=strided: self.run(component, one))  # type: ignore[misc]
 
     def test_refuses_what_is_no_image(self) -> None:
         """A tensor of another dtype or shape than uint8 (3, H, W) is an InputError."""
@@ -401,19 +442,17 @@ class FinderContract(ContextContract):
 
 
 @contextmanager
-def explained(name: str) -> Iterator[None]:
+def explained(
+    name: str, fix: str = "handle it: small and plain images do occur, inside boxes for instance"
+) -> Iterator[None]:
     """Say of which input an error is that is not the contract's own."""
     try:
         yield
     except ContractError:
         raise
     except Exception as error:
-        raise ContractError(
-            name,
-            expected="a result",
-            got=f"{type(error).__name__}: {error}",
-            fix="handle it: small and plain images do occur, inside boxes for instance",
-        ) from error
+        got = f"{type(error).__name__}: {error}"
+        raise ContractError(name, expected="a result", got=got, fix=fix) from error
 
 
 def check_inside(box: Box, image: torch.Tensor, what: str) -> None:

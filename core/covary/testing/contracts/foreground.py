@@ -16,6 +16,7 @@ from covary.testing.contracts._images import (
     check_inside,
     exact_clusters,
     explained,
+    layouts_of,
     noise,
     on_device,
     rendered,
@@ -115,17 +116,18 @@ class ForegroundRuleContract(ContextContract):
     @given(clusters=cluster_maps())
     def test_masks_the_chosen_clusters(self, clusters: ClusterMap) -> None:
         """The mask is the union of the chosen clusters, and empty where nothing was found."""
-        for found in (self.select(clusters), self.run(self.create(), self.sample(0))):
-            labels = clusters.labels if found.mask.shape == clusters.labels.shape else None
-            labels = self.sample(0)[0].labels.cpu() if labels is None else labels
-            expected = found.clusters[labels.long()] & found.found
+        scene = self.sample(0)
+        for map_, found in (
+            (clusters, self.select(clusters)),
+            (scene[0].cpu(), self.run(self.create(), scene)),
+        ):
+            expected = found.clusters[map_.labels.long()] & found.found
             wrong = int((found.mask != expected).sum())
+            chosen = "the pixels of the chosen clusters"
             require(
                 not wrong,
                 "the mask",
-                expected="the pixels of the chosen clusters"
-                if found.found
-                else "all False, as nothing was found",
+                expected=chosen if found.found else "all False, as nothing was found",
                 got=f"{wrong} of {expected.numel()} pixels differ",
                 fix=_FROM_CLUSTERS,
             )
@@ -203,17 +205,27 @@ class ForegroundRuleContract(ContextContract):
 
     def test_takes_clusters_without_pixels(self) -> None:
         """Clusters that no pixel belongs to do not change the mask."""
-        labels = exact_clusters(rendered(2, _SIZE))[0].labels
-        with explained("clusters without pixels"):
-            one, more = (self.select(_clusters(labels, spare)) for spare in (0, 3))
-        different = int((one.mask != more.mask).sum())
-        require(
-            not different,
-            "the mask once three clusters without pixels are added",
-            expected="the same",
-            got=f"{different} pixels differ",
-            fix="leave clusters of clusters.counts == 0 out of averages and rankings",
-        )
+        for seed in range(2):
+            labels = exact_clusters(rendered(seed, _SIZE))[0].labels
+            with explained("clusters without pixels"):
+                one, more = (self.select(_clusters(labels, spare)) for spare in (0, 40))
+            different = int((one.mask != more.mask).sum())
+            require(
+                not different,
+                "the mask once forty clusters without pixels are added",
+                expected="the same",
+                got=f"{different} pixels differ",
+                fix="leave clusters of clusters.counts == 0 out of averages and rankings",
+            )
+
+    def test_ignores_the_layout_in_memory(self) -> None:
+        """Strided labels and images, such as those of a box, give the same foreground."""
+        clusters, image = self.sample(0)
+        whole = self.run(self.create(), (clusters, image))
+        for name, strided in layouts_of(image).items():
+            turned = replace(clusters, labels=clusters.labels.T.contiguous().T)
+            given = (turned, strided)
+            self.same_in_layout(name, whole, lambda given=given: self.run(self.create(), given))  # type: ignore[misc]
 
     def test_refuses_an_image_of_another_size(self) -> None:
         """An image that is not the clusters' is an InputError, unless it does not look at it."""

@@ -224,6 +224,21 @@ class VariantSourceContract(ImageContract):
             fix="draw the appearance of each variant on its own",
         )
 
+    def test_leaves_what_it_gave_alone(self) -> None:
+        """X_0 and the batches that were given do not change while later ones are drawn."""
+        variants = self.create().open(self.asked, self.context())
+        given = [(variants.image, variants.image.clone())]
+        for batch in variants.batches:
+            given.append((batch.images, batch.images.clone()))
+        changed = [i for i, (now, then) in enumerate(given) if not torch.equal(now, then)]
+        require(
+            not changed,
+            "X_0 and the batches, once all were read",
+            expected="as they were given",
+            got=f"{'X_0' if 0 in changed else f'batch {changed[0] if changed else 0}'} changed",
+            fix="do not write a batch into the memory of the one before, or of X_0",
+        )
+
     def test_keeps_the_structure(self) -> None:
         """X_0 shares more edges with its own variants than with those of another query."""
         one, two = self.drawn(), self.drawn(self._another())
@@ -297,7 +312,7 @@ class VariantSourceContract(ImageContract):
         given += [variants.crop.photo] if variants.crop else []
         known |= {id(tensor) for tensor in given}
         new = [tensor for tensor in _live_tensors() if id(tensor) not in known]
-        held = sum(_images_in(tensor, tuple(variants.image.shape)) for tensor in new)
+        held = _images_in(new, tuple(variants.image.shape))
         require(
             held < max(2, variants.count),
             "a query that was opened and not read yet",
@@ -517,13 +532,17 @@ def _live_tensors() -> list[torch.Tensor]:
     return [each for each in gc.get_objects() if type(each) is torch.Tensor]
 
 
-def _images_in(tensor: torch.Tensor, shape: tuple[int, ...]) -> int:
-    """How many images of that shape a tensor (..., 3, H, W) or (..., H, W, 3) holds."""
+def _images_in(tensors: list[torch.Tensor], shape: tuple[int, ...]) -> int:
+    """How many images of that shape the tensors (..., 3, H, W) or (..., H, W, 3) hold."""
     channels, height, width = shape
     ends = (shape, (height, width, channels))
-    if tensor.ndim < 3 or tuple(tensor.shape[-3:]) not in ends:
-        return 0
-    return tensor.numel() // (channels * height * width)
+    held: dict[int, int] = {}  # views of the same memory count once
+    for tensor in tensors:
+        if tensor.ndim >= 3 and tuple(tensor.shape[-3:]) in ends:
+            memory = tensor.untyped_storage().data_ptr()
+            images = tensor.numel() // (channels * height * width)
+            held[memory] = max(images, held.get(memory, 0))
+    return sum(held.values())
 
 
 def _edges(images: torch.Tensor) -> torch.Tensor:
