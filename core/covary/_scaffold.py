@@ -25,6 +25,8 @@ __all__ = ["Skeleton", "skeleton", "write"]
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _NAME = r"[a-z](-?[a-z0-9])*"
+# Longer ones would break lines that the templates leave whole.
+_LONGEST = 30
 _SUMMARIES = {
     "source": "discs on a plane, whose colours vary",
     "features": "opponent colours with a weight for brightness",
@@ -162,12 +164,13 @@ def write(plan: Skeleton, into: Path) -> Path:
 
 
 def _check_name(what: str, name: str) -> None:
-    if re.fullmatch(_NAME, name):
+    if re.fullmatch(_NAME, name) and len(name) <= _LONGEST:
         return
-    better = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-0123456789")
+    better = re.sub(r"[^a-z0-9]+", "-", name.lower())[:_LONGEST].strip("-0123456789")
     raise InputError(
         f"{what} {name!r}",
-        expected="lower-case letters, digits and single hyphens, a letter first",
+        expected=f"lower-case letters, digits and single hyphens, at most {_LONGEST}, "
+        "a letter first",
         got=repr(name),
         fix=f"for example {better!r}" if re.fullmatch(_NAME, better) else "",
     )
@@ -199,11 +202,10 @@ def _imported_names() -> set[str]:
     needed = {
         re.split(r"[^\w.-]", each, maxsplit=1)[0].lower() for each in requires("covary") or ()
     }
-    return {
-        package
-        for package, owners in packages_distributions().items()
-        if {owner.lower() for owner in owners} & (needed | {"covary"})
-    }
+    provided = packages_distributions().items()
+    # An editable install does not say which packages are its own.
+    own = {"covary", "covary_plugins", "covary_bench"}
+    return own | {name for name, by in provided if needed & {each.lower() for each in by}}
 
 
 def _fill(text: str, values: dict[str, str]) -> str:
