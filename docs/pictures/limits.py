@@ -37,13 +37,14 @@ def _case(case: Case) -> Image.Image:
 
 
 def _panel(setting: Setting, seed: int) -> Image.Image:
-    outcome = _zoomed(setting.run(seed, _SIDE))
+    whole = setting.run(seed, _SIDE)
+    outcome = _zoomed(whole)
     what = "photo, reconstruction" if len(outcome.labels) != len(outcome.mask) else "X0, variants"
     return row(
         [
             Tile(mosaic([outcome.image, *outcome.variants[:3]], _TILE), what),
             Tile(labelled(outcome.labels, _TILE), "clusters"),
-            Tile(_overlay(outcome), f"mask, mIoU {outcome.score.miou:.2f}"),
+            Tile(_overlay(outcome), f"mask, mIoU {whole.score.miou:.2f}"),
         ],
         side=_TILE,
     )

@@ -191,8 +191,14 @@ def to_the_right(seed: int, side: int, by: float = 0.25) -> Stack:
     return Stack(images[0], images[1:], scene.truth.foreground[0][:, columns])
 
 
-def textured(stack: Stack, seed: int, strength: float = 0.6) -> Stack:
-    """The stack with one fixed grain of light and dark over all images, X_0 included."""
+def textured(stack: Stack, seed: int, strength: float) -> Stack:
+    """The stack with one fixed grain of light and dark over all images, X_0 included.
+
+    Args:
+        stack: variants of a scene.
+        seed: of the grain.
+        strength: the grain multiplies by 1 - strength to 1 + strength.
+    """
     random = torch.Generator().manual_seed(seed)
     cells = torch.rand(1, 1, _TEXTURE_CELLS, _TEXTURE_CELLS, generator=random) * 2 - 1
     grain = 1 + strength * F.interpolate(cells, size=stack.truth.shape)[0]
