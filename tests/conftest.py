@@ -6,6 +6,8 @@ import os
 
 from hypothesis import HealthCheck, settings
 
+pytest_plugins = ["covary.testing.plugin"]
+
 # One worker a core, one thread a worker: numerical libraries read this when they are first
 # imported, and twice as many threads as cores make small fits ten times as slow.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
