@@ -908,6 +908,23 @@ def test_a_defect_is_caught_by_name(component: type[covary.Configurable]) -> Non
     assert words in " ".join(found.values())
 
 
+class StaysHome(Mosaic):
+    """Leaves its variants in main memory."""
+
+    def batches(self, cells: Any, colours: Any, ctx: RunContext) -> Any:
+        return super().batches(cells, colours, replace(ctx, device=torch.device("cpu")))
+
+
+@pytest.mark.parametrize(("component", "good"), [(Mosaic, True), (StaysHome, False)])
+def test_variants_left_on_another_device_are_found(component: type[Mosaic], good: bool) -> None:
+    class Elsewhere(contract_of(component)):  # type: ignore[misc]
+        device = "meta"  # which is on every machine, and holds shapes alone
+
+    (result,) = run_contract(Elsewhere, ["gives_batches_on_the_runs_device"])
+    assert result.good is good
+    assert good or "expected on meta, the device of the run, got on cpu" in result.message
+
+
 def test_a_heavy_import_is_found_with_its_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

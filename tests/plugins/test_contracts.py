@@ -19,6 +19,7 @@ from covary.testing import (
     ForegroundRuleContract,
     LandmarkDetectorContract,
     VariantSourceContract,
+    run_contract,
     worlds,
 )
 
@@ -108,6 +109,17 @@ class TestArray(TestFolder):
 
     def other_query(self, folder: Path) -> covary.Query:
         return as_array(write_stack(folder, 1))
+
+
+@pytest.mark.parametrize("contract", [TestWorlds, TestFolder, TestArray])
+def test_variants_go_to_the_runs_device(contract: type[VariantSourceContract]) -> None:
+    """The device ``meta`` is everywhere, and holds shapes alone."""
+
+    class Elsewhere(contract):  # type: ignore[misc, valid-type]
+        device = "meta"
+
+    (result,) = run_contract(Elsewhere, ["gives_batches_on_the_runs_device"])
+    assert result.outcome == "passed", result.message
 
 
 # --- feature spaces --------------------------------------------------------------------------

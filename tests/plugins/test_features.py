@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from skimage.color import rgb2lab
 
-from covary import StyleSummary, VariantBatch
+from covary import VariantBatch
 from covary_plugins.features import lab
 from covary_plugins.features.lab import LAB
 from covary_plugins.features.rgb import RGB
@@ -87,11 +87,3 @@ def test_images_without_memory_of_their_own():
     strided = torch.from_numpy(array).permute(0, 3, 1, 2)
     copied = LAB().encode(VariantBatch(strided.contiguous()))
     assert torch.equal(LAB().encode(VariantBatch(strided)), copied)
-
-
-@pytest.mark.parametrize("space", [RGB, LAB])
-def test_a_summary_keeps_the_declared_dtype(space):
-    features = space().encode(batch(np.zeros((2, 3, 4, 4), np.uint8)))
-    assert features.dtype == getattr(torch, space.dtype)
-    assert features.shape[1] == space.channels
-    assert StyleSummary(features.reshape(6, 16).T, (4, 4)).dtype == features.dtype

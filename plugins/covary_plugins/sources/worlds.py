@@ -10,6 +10,7 @@ from pydantic import Field
 import covary
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from covary.testing.worlds import Scene
@@ -52,13 +53,15 @@ class Worlds(covary.VariantSource):
         scene = worlds.get(self.params.world).scene(query.seed, self.size())
         appearances = scene.world.sample_appearance(self.params.n, ctx.generator())
         return covary.Variants(
-            image=scene.images(query.seed)[0],
+            image=scene.images(query.seed)[0].to(ctx.device),
             count=self.params.n,
-            batches=_paint(scene, appearances),
+            batches=_paint(scene, appearances, ctx.device),
         )
 
 
-def _paint(scene: Scene, appearances: Tensor) -> Iterator[covary.VariantBatch]:
+def _paint(
+    scene: Scene, appearances: Tensor, device: torch.device
+) -> Iterator[covary.VariantBatch]:
     height, width = scene.layout.size
     for some in appearances.split(max(1, _BATCH_PIXELS // (height * width))):
-        yield covary.VariantBatch(scene.world.paint(scene.layout, some))
+        yield covary.VariantBatch(scene.world.paint(scene.layout, some).to(device))

@@ -11,7 +11,8 @@ from hypothesis import given
 
 from covary import Box, Detection, RunContext
 from covary.testing.contracts._base import examples, require
-from covary.testing.contracts._images import FinderContract, check_inside
+from covary.testing.contracts._image_contract import FinderContract
+from covary.testing.contracts._rules import check_inside
 from covary.testing.strategies import images
 
 __all__ = ["DetectorContract"]

@@ -11,15 +11,9 @@ from hypothesis import given
 from covary import RunContext, VariantBatch
 from covary.summary import SummaryBuilder
 from covary.testing.contracts._base import describe_shape, examples, require
-from covary.testing.contracts._images import (
-    ImageContract,
-    awkward_images,
-    explained,
-    layouts_of,
-    noise,
-    on_device,
-    rendered,
-)
+from covary.testing.contracts._image_contract import ImageContract
+from covary.testing.contracts._images import awkward_images, layouts_of, noise, rendered
+from covary.testing.contracts._rules import explained, on_device
 from covary.testing.strategies import batches
 
 __all__ = ["FeatureSpaceContract"]

@@ -11,16 +11,9 @@ from hypothesis import given
 
 from covary import Box, ClusterMap, Foreground, InputError, RunContext, SupportsRegions
 from covary.testing.contracts._base import describe_shape, examples, require, unchanged
-from covary.testing.contracts._images import (
-    ContextContract,
-    check_inside,
-    exact_clusters,
-    explained,
-    layouts_of,
-    noise,
-    on_device,
-    rendered,
-)
+from covary.testing.contracts._image_contract import ContextContract
+from covary.testing.contracts._images import exact_clusters, layouts_of, noise, rendered
+from covary.testing.contracts._rules import check_inside, explained, on_device
 from covary.testing.strategies import cluster_maps
 
 __all__ = ["ForegroundRuleContract"]

@@ -10,7 +10,7 @@ from hypothesis import given
 
 from covary import RunContext
 from covary.testing.contracts._base import describe_shape, examples, require
-from covary.testing.contracts._images import FinderContract
+from covary.testing.contracts._image_contract import FinderContract
 from covary.testing.strategies import images
 
 __all__ = ["LandmarkDetectorContract"]
