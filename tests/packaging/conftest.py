@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+from fresh_environment import Environment, run_program
+
 ROOT = Path(__file__).parents[2]
-
-
-def _run(command: Sequence[str], cwd: Path, env: dict[str, str] | None = None) -> str:
-    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True)
-    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +22,9 @@ def build() -> Callable[..., Path]:
     def build_one(source: Path, kind: str, into: Path) -> Path:
         into.mkdir(parents=True, exist_ok=True)
         before = set(into.iterdir())
-        _run([sys.executable, "-m", "hatchling", "build", "-t", kind, "-d", str(into)], cwd=source)
+        run_program(
+            [sys.executable, "-m", "hatchling", "build", "-t", kind, "-d", str(into)], cwd=source
+        )
         (made,) = set(into.iterdir()) - before
         return made
 
@@ -47,7 +44,7 @@ def install() -> Callable[[Path, Path], Path]:
     def install_one(archive: Path, folder: Path) -> Path:
         options = ["--no-deps", "--no-index", "--quiet", "--disable-pip-version-check"]
         pip = [sys.executable, "-m", "pip", "install", *options]
-        _run([*pip, "--target", str(folder), str(archive)], cwd=folder.parent)
+        run_program([*pip, "--target", str(folder), str(archive)], cwd=folder.parent)
         return folder
 
     return install_one
@@ -61,7 +58,7 @@ def python(tmp_path: Path) -> Callable[..., str]:
         settings = {k: v for k, v in os.environ.items() if not k.startswith(("COVARY_", "PYTHON"))}
         settings["PYTHONPATH"] = os.pathsep.join(map(str, path))
         settings["XDG_CONFIG_HOME"] = settings["XDG_CACHE_HOME"] = str(tmp_path / "nothing")
-        return _run([sys.executable, *arguments], cwd=tmp_path, env=settings)
+        return run_program([sys.executable, *arguments], cwd=tmp_path, env=settings)
 
     return run
 
@@ -77,3 +74,18 @@ def acme(
     # Built from a copy, so that nothing is written into the checkout.
     source = shutil.copytree(Path(__file__).with_name("acme"), folder / "source")
     return install(build(source, "wheel", folder / "dist"), folder / "site")
+
+
+@pytest.fixture(scope="session")
+def environment(
+    wheel: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Environment]:
+    """A fresh environment with covary and the given wheels: ``environment(*wheels)``."""
+    parent = tmp_path_factory.mktemp("environments")
+
+    def make(*wheels: Path) -> Environment:
+        made = Environment.make(parent / str(len(list(parent.iterdir()))))
+        made.install(wheel, *wheels)
+        return made
+
+    return make
