@@ -45,8 +45,8 @@ def _how(data: dict[str, Any]) -> Iterator[str]:
         f"{first['seeds']} images for each setting, {data['side']}x{data['side']} pixels, "
         f"{data['variants']} variants of each, LAB, `lloyd` with k = 4 and `corner` with the upper "
         "corners unless a line says otherwise. Rendered scenes and photos of them have exact "
-        "masks. Images of the bundled generator are judged by a small segmentation network, whose own IoU "
-        f"of the person on renders is {judge['person_iou']:.3f}."
+        "masks. Images of the bundled generator are judged by a small segmentation network, whose "
+        f"own IoU of the person on renders is {judge['person_iou']:.3f}."
     )
 
 
