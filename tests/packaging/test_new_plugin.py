@@ -48,11 +48,18 @@ def readme_blocks(folder: Path, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
+def readme_commands(folder: Path, *starts: str) -> list[str]:
+    lines = "".join(readme_blocks(folder, "console")).splitlines()
+    commands = [line.removeprefix("$ ").partition("  #")[0] for line in lines]
+    return [command for command in commands if command.startswith(starts)]
+
+
 def smaller(block: str) -> str:
     """A block of a README with little to do."""
     for large, small in (("0-3", "0-1"), ('{"n": 20}', '{"n": 4}'), ("n = 20", "n = 4"),
                          ('source="worlds"', 'source=("worlds", {"n": 4})')):  # fmt: skip
         block = block.replace(large, small)
+    block = block.replace("segment", "segment --set source.n=4")
     for component in ("worlds", "my-source/my-source"):
         block = block.replace(f'("{component}", {{', f'("{component}", {{"resolution": 64, ')
         block = block.replace(f'use = "{component}"', f'use = "{component}", resolution = 64')
@@ -101,71 +108,66 @@ def test_type_checkers_see_what_covary_returns(house: House, tmp_path: Path) -> 
     assert wrong == {3, 4, 5, 6}, output
 
 
+DRIVER = """
+import json, sys
+from click.testing import CliRunner
+from covary.cli import cli
+
+code, *commands = json.load(sys.stdin)
+exec(code)
+for command in commands:
+    result = CliRunner().invoke(cli, command.split()[1:])
+    assert result.exit_code == 0, (command, result.output, result.exception)
+"""
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_its_readme_says_is_so(house: House, kind: str, tmp_path: Path) -> None:
-    """Code, pipeline file and command line as a reader would copy them; pip and bench apart."""
-    covary.write_png(
-        worlds.get("avatars").scene(5, (256, 256)).images(5, n=1)[0], tmp_path / "photo.png"
-    )
-    folder = house.folders[kind]
+    """Its code, its pipeline file and its commands, all in one process; pip and bench apart."""
+    name, folder = f"my-{kind}/my-{kind}", house.folders[kind]
     (code,) = readme_blocks(folder, "python")
-    assert f"my-{kind}/my-{kind}" in code
-    house.run("python", "-c", smaller(code), cwd=tmp_path)
     (pipeline,) = readme_blocks(folder, "toml")
-    (tmp_path / "pipeline.toml").write_text(smaller(pipeline))
-    lines = [line.removeprefix("$ ") for block in readme_blocks(folder, "console")
-             for line in block.splitlines()]  # fmt: skip
-    commands = [
-        line for line in lines if line.startswith(("covary run", "covary segment", "covary show"))
-    ]
+    commands = readme_commands(folder, "covary run", "covary segment", "covary show")
     assert len(commands) == 3
-    for command in commands:
-        more = ["--set", "source.n=4"] if "segment" in command else []
-        house.run(*smaller(command).split(), *more, cwd=tmp_path)
-    shown = house.run("covary", "show", f"my-{kind}/my-{kind}", cwd=tmp_path)
-    assert f"my-{kind}-covary 0.1.0" in shown
+    assert all(name in text for text in (code, pipeline))
+    (tmp_path / "pipeline.toml").write_text(smaller(pipeline))
+    photo = worlds.get("avatars").scene(5, (256, 256)).images(5, n=1)[0]
+    covary.write_png(photo, tmp_path / "photo.png")
+    told = [smaller(code), *map(smaller, commands)]
+    house.environment.run("python", "-c", DRIVER, cwd=tmp_path, stdin=json.dumps(told))
     for run in ("out/file", "out/preset"):
         (result, *_) = sorted(tmp_path.glob(f"{run}/*/provenance.json"))
         used = json.loads(result.read_text())
-        assert f"my-{kind}/my-{kind}" in json.dumps(used["recipe"])
+        assert name in json.dumps(used["recipe"])
         if kind in used["components"]:
             assert used["components"][kind]["distribution"] == f"my-{kind}-covary"
 
 
-def test_a_clusterer_passes_check_and_takes_part_in_the_benchmark(
-    house: House, tmp_path: Path
-) -> None:
-    name = "my-clusterer/my-clusterer"
-    checks = ("finds_distant_groups", "says_how_much_memory_it_takes")
-    only = [word for check in checks for word in ("--only", check)]
-    output = house.run("covary", "check", name, *only, "--json", cwd=tmp_path)
-    told = json.loads(output)
-    assert [(row["check"], row["outcome"]) for row in told["checks"]] == [
-        (check, "passed") for check in checks
-    ]
-    (command,) = [
-        line.removeprefix("$ ")
-        for block in readme_blocks(house.folders["clusterer"], "console")
-        for line in block.splitlines()
-        if "covary bench" in line
-    ]
-    more = ["--variants", "4", "--repeats", "1", "--json"]
-    results = json.loads(house.run(*command.split(), *more, cwd=tmp_path))
-    rows = [row for row in results["rows"] if row["backend"] == name]
-    assert {row["track"] for row in rows} == {"defaults", "same start"}
-    assert all(row["status"] == "ok" for row in rows)
+def test_its_commands_work_as_they_are(house: House, tmp_path: Path) -> None:
+    name, folder = "my-clusterer/my-clusterer", house.folders["clusterer"]
+    (show,) = readme_commands(folder, "covary show")
+    assert "my-clusterer-covary 0.1.0" in house.run(*show.split(), cwd=tmp_path)
+    (check,) = readme_commands(folder, "covary check")
+    only = ("--only", "finds_distant_groups", "--json")
+    (row,) = json.loads(house.run(*check.split(), *only, cwd=tmp_path))["checks"]
+    assert (row["check"], row["outcome"]) == ("finds_distant_groups", "passed")
+    (bench,) = readme_commands(folder, "covary bench")
+    few = ("--variants", "4", "--repeats", "1", "--json")
+    command = bench.replace("--backend lloyd", "").split()
+    results = json.loads(house.run(*command, *few, cwd=tmp_path))
+    assert [row["id"] for row in results["rows"]] == [name, name]
+    assert {row["track"]: row["status"] for row in results["rows"]} == {
+        "same start": "ok", "defaults": "ok"
+    }  # fmt: skip
 
 
-def test_an_editable_install_works_too(
-    house: House, environment: Callable[..., Environment], tmp_path: Path
-) -> None:
-    fresh = environment()
-    folder = write(skeleton("covary-sketch", "foreground"), tmp_path)
-    options = ["--no-deps", "--no-index", "--no-build-isolation", "--quiet"]
-    fresh.run("python", "-m", "pip", "install", *options, "-e", folder, cwd=tmp_path)
-    assert "sketch/sketch" in fresh.run("covary", "list", "foreground", cwd=tmp_path)
-    again = fresh.run("covary", "new-plugin", "covary-other", "--kind", "detector", cwd=tmp_path)
-    assert "src/" in again
+def test_the_installed_command_has_its_templates(house: House, tmp_path: Path) -> None:
+    house.run("covary", "new-plugin", "covary-other", "--kind", "detector", cwd=tmp_path)
+    same = write(skeleton("covary-other", "detector"), tmp_path / "here")
+    for file in same.rglob("*"):
+        if file.is_file():
+            made = tmp_path / "covary-other" / file.relative_to(same)
+            assert made.read_bytes() == file.read_bytes()
 
 
 def test_the_metadata_are_those_of_a_plugin(house: House) -> None:
