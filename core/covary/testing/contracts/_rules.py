@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unittest
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -28,13 +29,18 @@ def refuses(
     what: str,
     fix: str,
     errors: tuple[type[Exception], ...] = (InputError,),
+    words: str = "",
 ) -> None:
-    """Require one of these errors."""
+    """Require one of these errors, with these words in its message."""
     names = " or ".join(f"covary.{error.__name__}" for error in errors)
     try:
         run()
-    except errors:
+    except errors as error:
+        said, about = str(error), f"the error about {what}"
+        require(words in said, about, expected=f"it to say {words!r}", got=said, fix=fix)
         return
+    except unittest.SkipTest:
+        raise
     except Exception as error:
         raise ContractError(
             what, expected=names, got=f"{type(error).__name__}: {error}", fix=fix
@@ -49,7 +55,7 @@ def explained(
     """Say of which input an error is that is not the contract's own."""
     try:
         yield
-    except ContractError:
+    except (ContractError, unittest.SkipTest):
         raise
     except Exception as error:
         got = f"{type(error).__name__}: {error}"

@@ -16,7 +16,6 @@ from numpy.typing import ArrayLike
 
 from covary import (
     ClusterMap,
-    InputError,
     RunContext,
     StyleSummary,
     SupportsInitialCenters,
@@ -32,6 +31,7 @@ from covary.testing.contracts._base import (
     require,
     unchanged,
 )
+from covary.testing.contracts._rules import refuses
 from covary.testing.data import blobs, layouts, overlapping
 from covary.testing.memory import host_peak
 from covary.testing.reference import best_inertia, canonical, distances, float64_lloyd
@@ -394,21 +394,21 @@ class ClustererContract(Contract):
         inertia = self.fit(summary, 2).inertia
         require(inertia <= 1e-6, "inertia of two colours, k = 2", expected="0", got=f"{inertia}")
         fix = "raise covary.InputError('k = 3', expected='at most 2, ...', fix='lower k')"
-        self._refuses(lambda: self.fit(summary, 3), "three clusters of two colours", "2", fix)
+        refuses(lambda: self.fit(summary, 3), "three clusters of two colours", fix, words="2")
         if isinstance(self.make(3), SupportsInitialCenters):
             start = torch.zeros(3, 3)
-            self._refuses(
-                lambda: self.fit_from(summary, start), "three centres, two colours", "2", fix
+            refuses(
+                lambda: self.fit_from(summary, start), "three centres, two colours", fix, words="2"
             )
 
     def test_refuses_more_clusters_than_pixels(self) -> None:
         """More clusters than pixels are an InputError that says how many pixels there are."""
         data = torch.randn((4, 3), generator=torch.Generator().manual_seed(0))
-        self._refuses(
+        refuses(
             lambda: self.fit(StyleSummary(data, (2, 2)), 5),
             "five clusters of four pixels",
-            "4",
             "raise covary.InputError('k = 5', expected='at most 4, ...', fix='lower k')",
+            words="4",
         )
 
     def test_takes_a_constant_image(self) -> None:
@@ -421,7 +421,11 @@ class ClustererContract(Contract):
             allowed = 1e-6 if self.exact is None else 0
             require(found.inertia <= allowed, "inertia", expected="0", got=str(found.inertia))
             np.testing.assert_allclose(found.centers, self.space([[7, 7, 7]]), rtol=allowed)
-            self._refuses(partial(self.fit, summary, 2), "two clusters of one colour", "", "")
+            refuses(
+                partial(self.fit, summary, 2),
+                "two clusters of one colour",
+                "raise covary.InputError('k = 2', expected='at most 1, ...', fix='lower k')",
+            )
             if isinstance(self.make(1), SupportsInitialCenters):
                 again = self.fit_from(summary, found.centers + 1)
                 require(again.inertia <= allowed, "inertia from a centre beside it", expected="0",
@@ -472,11 +476,11 @@ class ClustererContract(Contract):
             self.skip("it does not compare the values as they are")
         data = torch.tensor([[1e30, 0.0], [-1e30, 5.0], [3e30, 1.0], [2e29, 9.0]])
         with warnings.catch_warnings(action="ignore"):  # about the overflow, which is expected
-            self._refuses(
+            refuses(
                 lambda: self.fit(StyleSummary(data, (2, 2)), 2),
                 "values up to 3e30",
-                "scale the data",
                 "raise covary.InputError(..., fix='scale the data down first')",
+                words="scale the data",
             )
 
     # --- initial centres and other abilities --------------------------------------------------
@@ -493,11 +497,11 @@ class ClustererContract(Contract):
             (torch.zeros(24), "(24,)"),
             (torch.full((4, 6), float("nan")), "finite"),
         ):
-            self._refuses(
+            refuses(
                 partial(clusterer.fit_from, self.moved(summary), centers.to(self.device)),
                 f"centres {tuple(centers.shape)} for k = 4, D = 6",
-                message,
                 "raise covary.InputError('initial centres', expected='shape (4, 6)', got=...)",
+                words=message,
             )
 
     @examples(8)
@@ -598,16 +602,6 @@ class ClustererContract(Contract):
             expected="the same",
             got=f"{different} of {a.labels.numel()} differ",
         )
-
-    def _refuses(self, run: Callable[[], Any], what: str, words: str, fix: str) -> None:
-        """Require an InputError whose message has these words."""
-        try:
-            run()
-        except InputError as error:
-            require(words in str(error), f"the error about {what}", expected=f"it to say {words!r}",
-                    got=str(error), fix=fix)  # fmt: skip
-            return
-        raise ContractError(what, expected="covary.InputError", got="a result", fix=fix)
 
 
 class _Interrupted(StyleSummary):
