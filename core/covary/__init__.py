@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .errors import (
         AmbiguousNameError,
         CheckpointError,
+        CovaryDeprecationWarning,
         CovaryError,
         IncompatibleApiError,
         InputError,
@@ -79,6 +80,7 @@ _MODULES = {
     "errors": (
         "AmbiguousNameError",
         "CheckpointError",
+        "CovaryDeprecationWarning",
         "CovaryError",
         "IncompatibleApiError",
         "InputError",
@@ -136,6 +138,7 @@ __all__ = [
     "Clusterer",
     "Component",
     "Configurable",
+    "CovaryDeprecationWarning",
     "CovaryError",
     "Crop",
     "Detection",

@@ -15,6 +15,8 @@
     └── OutputError (OSError)                a result that cannot be written
 
 Each also derives from the builtin that a caller would catch without knowing covary.
+
+``CovaryDeprecationWarning`` (DeprecationWarning) is no error: what it names still works.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from typing import Any
 __all__ = [
     "AmbiguousNameError",
     "CheckpointError",
+    "CovaryDeprecationWarning",
     "CovaryError",
     "IncompatibleApiError",
     "InputError",
@@ -103,6 +106,10 @@ class MemoryBudgetError(CovaryError, MemoryError):
 
 class OutputError(CovaryError, OSError):
     """A result cannot be written: a full disk, a read-only or missing folder."""
+
+
+class CovaryDeprecationWarning(DeprecationWarning):
+    """Something of covary's works as before and will go: the message says when, and what to use."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
