@@ -3,13 +3,15 @@
 Python blocks of a page share their names, console blocks run their ``$`` lines in a shell; a page's
 blocks run in order, in a folder of their own that holds what the pages speak of. ``make`` lines are
 not run here, continuous integration runs them itself; ``pip install`` goes to a folder on the path
-instead of the environment that runs the tests.
+instead of the environment that runs the tests, where the dependencies are. A command that is meant
+to fail ends in ``|| true``.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,7 +28,10 @@ from covary.testing import worlds
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-INSTALL = f"{sys.executable} -m pip install --quiet --disable-pip-version-check --target site"
+INSTALL = (
+    f"{sys.executable} -m pip install --quiet --disable-pip-version-check "
+    "--no-deps --no-build-isolation --target site"
+)
 
 
 def run_console(example: Example) -> None:
@@ -41,7 +46,17 @@ def run_console(example: Example) -> None:
             command, shell=True, capture_output=True, text=True, env=environment, check=False
         )
         assert done.returncode == 0, f"$ {command}\n{done.stdout}{done.stderr}"
+        if editable := re.search(r"pip install .*-e '?([\w./-]+)", line):
+            link_sources(Path(editable[1]))
     registry.cache_clear()  # a plugin may have been installed
+
+
+def link_sources(folder: Path) -> None:
+    """Let the installed packages follow their sources, as an editable installation does."""
+    for module in folder.glob("src/*/__init__.py"):
+        installed = Path("site") / module.parent.name
+        shutil.rmtree(installed)
+        installed.symlink_to(module.parent.resolve())
 
 
 def write_file(example: Example) -> None:
