@@ -17,6 +17,8 @@ from covary.catalogue import KINDS
 from covary.testing import worlds
 from fresh_environment import Environment
 
+ROOT = Path(__file__).parents[2]
+
 pytestmark = pytest.mark.xdist_group("new-plugin")
 
 
@@ -91,6 +93,21 @@ def test_type_checkers_find_nothing(house: House) -> None:
     for folder in house.folders.values():
         output = house.run("python", "-m", "mypy", "--cache-dir", cache, cwd=folder)
         assert output.startswith("Success"), output
+
+
+def test_type_checkers_find_nothing_in_the_tutorials_plugin(house: House, tmp_path: Path) -> None:
+    page = (ROOT / "docs/tutorial/write-a-clusterer.md").read_text(encoding="utf-8")
+    plugin = write(skeleton("acme-covary", "clusterer", "sketch"), tmp_path)
+    blocks = re.findall(r"```python\n# file: (\S+)\n(.*?)```", page, flags=re.DOTALL)
+    assert {name for name, _ in blocks} == {
+        f"acme-covary/{name}"
+        for name in ("src/acme_covary/sketch.py", "src/acme_covary/__init__.py",
+                     "tests/test_sketch.py")
+    }  # fmt: skip
+    cache = house.environment.folder / "mypy"
+    for name, text in blocks:
+        (tmp_path / name).write_text(text)
+        house.run("python", "-m", "mypy", "--cache-dir", cache, cwd=plugin)
 
 
 def test_type_checkers_see_what_covary_returns(house: House, tmp_path: Path) -> None:
