@@ -50,6 +50,6 @@ napoleon_numpy_docstring = False
 nitpicky = True
 nitpick_ignore_regex = [
     ("py:class", r"covary\..*\._\w+"),
-    ("py:.*", r"(torch|np|numpy|_pytest|hypothesis|st|PIL|Image|pydantic|pluggy|BaseModel|os)(\..*)?"),
-    ("py:.*", r"(collections|pathlib|abc|typing|datetime)\..*"),
+    ("py:.*", r"(torch|np|numpy|hypothesis|st|PIL|Image|pydantic|pluggy|BaseModel|os)(\..*)?"),
+    ("py:.*", r"(_pytest|collections|pathlib|abc|typing|datetime)\..*"),
 ]

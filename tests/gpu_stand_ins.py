@@ -38,7 +38,8 @@ def _updated(
 class FakeKMeans:
     """``cuml.cluster.KMeans``: what versions 24.12 to 26.10 agree on."""
 
-    made: list[FakeKMeans] = []  # noqa: RUF012  (all of them, for tests to look at)
+    made: list[FakeKMeans] = []
+    """All of them, for tests to look at."""
 
     def __init__(
         self,
