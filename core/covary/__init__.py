@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         ForegroundRule,
         LandmarkDetector,
         Params,
+        Refiner,
         SupportsInitialCenters,
         SupportsInputs,
         SupportsMemoryEstimate,
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from .plan import Plan
     from .recipe import Recipe, Spec
     from .segmentation import Region, Segmentation
+    from .soft import pixel_confidence, soft_mask
     from .summary import StyleSummary, SummaryBuilder
     from .types import (
         Box,
@@ -98,6 +100,7 @@ _MODULES = {
         "ForegroundRule",
         "LandmarkDetector",
         "Params",
+        "Refiner",
         "SupportsInitialCenters",
         "SupportsInputs",
         "SupportsMemoryEstimate",
@@ -110,6 +113,7 @@ _MODULES = {
     "plan": ("Plan",),
     "recipe": ("Recipe", "Spec"),
     "segmentation": ("Region", "Segmentation"),
+    "soft": ("pixel_confidence", "soft_mask"),
     "summary": ("StyleSummary", "SummaryBuilder"),
     "types": (
         "Box",
@@ -157,6 +161,7 @@ __all__ = [
     "Preset",
     "Query",
     "Recipe",
+    "Refiner",
     "Region",
     "RunContext",
     "Segmentation",
@@ -178,10 +183,12 @@ __all__ = [
     "components",
     "create",
     "hookimpl",
+    "pixel_confidence",
     "preset_names",
     "problems",
     "read_catalogue",
     "read_image",
+    "soft_mask",
     "write_png",
 ]
 

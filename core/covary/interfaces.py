@@ -38,6 +38,7 @@ __all__ = [
     "ForegroundRule",
     "LandmarkDetector",
     "Params",
+    "Refiner",
     "SupportsInitialCenters",
     "SupportsInputs",
     "SupportsMemoryEstimate",
@@ -207,6 +208,29 @@ class LandmarkDetector(Configurable, ABC):
             of the first pixel; may be empty.
             P is 68, in the order of iBUG 300-W, or 5: left eye, right eye, nose, left and right
             corner of the mouth, left as seen in the image.
+        """
+
+
+class Refiner(Configurable, ABC):
+    """Improves a soft mask by looking at the image, e.g. at its edges."""
+
+    @abstractmethod
+    def refine(
+        self, soft: torch.Tensor, image: torch.Tensor, ctx: RunContext | None = None
+    ) -> torch.Tensor:
+        """The improved mask, float32 (H, W) in 0..1, on the device of ``soft``.
+
+        Several refiners work one after another, each on what the one before gave; what is above
+        0.5 in the end is foreground. The clusters' own mask is kept beside it.
+
+        Args:
+            soft: how much of the foreground each pixel is, float32 (H, W) in 0..1; not to be
+                changed in place.
+            image: the image of these pixels, uint8 (3, H, W): all of X_0, or a box of it.
+            ctx: as for a clusterer.
+
+        Raises:
+            InputError: the two are of other dtypes or different sizes.
         """
 
 
