@@ -30,9 +30,7 @@ class BoxRule(ForegroundRule):
     of a pixel, which detectors give, are rounded to the nearest pixel edge; a box that reaches
     outside the image is refused, not clipped.
 
-    Files: ``.json`` holds a list of ``[x0, y0, x1, y1]``, or of objects with those keys, or
-    COCO annotations or results of one image (``"bbox": [x, y, width, height]``); ``.csv`` has
-    the columns x0, y0, x1, y1, others are ignored.
+    The detector ``file`` describes the formats of files; here the order is the file's.
     """
 
     class Params(covary.Params):
@@ -62,7 +60,7 @@ class BoxRule(ForegroundRule):
         """
         from covary import RunContext, check_image
 
-        from ._boxes import pixel_box, read_boxes
+        from ..detectors._files import pixel_box, read_detections
 
         size = (int(check_image(image).shape[1]), int(image.shape[2]))
         if self._detector is not None:
@@ -70,7 +68,8 @@ class BoxRule(ForegroundRule):
             found = self._detector.detect(image, ctx.at("detector", self._detector.id))
             return [detection.box.inside(size) for detection in found]
         if self.params.file is not None:
-            return read_boxes(self.params.file, size)
+            listed = read_detections(self.params.file, size, ctx.query if ctx else None)
+            return [detection.box for detection in listed]
         corners = enumerate(self.params.boxes or ())
         return [pixel_box(numbers, size, f"box {i}") for i, numbers in corners]
 

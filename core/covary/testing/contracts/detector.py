@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from hypothesis import given
 
-from covary import Box, Detection, RunContext
+from covary import Box, Detection, Query, RunContext
 from covary.testing.contracts._base import examples, require
 from covary.testing.contracts._image_contract import FinderContract
 from covary.testing.contracts._rules import check_inside
@@ -24,10 +25,18 @@ class DetectorContract(FinderContract):
     kind = "detector"
     _call = "detect"
 
+    # --- what a subclass may override ---------------------------------------------------------
+
+    def query_of(self, image: torch.Tensor) -> Query | None:
+        """The query that an image answers, for a detector that goes by it; None says nothing."""
+        return None
+
     # --- for checks ---------------------------------------------------------------------------
 
     def work(self, component: Any, sample: Any, ctx: RunContext | None) -> Any:
         """The detections."""
+        if isinstance(sample, torch.Tensor) and (query := self.query_of(sample)):
+            ctx = replace(ctx or RunContext(device=sample.device), query=query)
         return component.detect(sample, ctx)
 
     def checked(self, result: Any, sample: Any) -> Any:
