@@ -56,8 +56,8 @@ if TYPE_CHECKING:
     from .pipeline import Pipeline
     from .plan import Plan
     from .recipe import Recipe, Spec
-    from .segmentation import Region, Segmentation
-    from .soft import pixel_confidence, soft_mask
+    from .segmentation import Object, Region, Segmentation
+    from .soft import check_soft, pixel_confidence, soft_mask
     from .summary import StyleSummary, SummaryBuilder
     from .types import (
         Box,
@@ -112,8 +112,8 @@ _MODULES = {
     "pipeline": ("Pipeline",),
     "plan": ("Plan",),
     "recipe": ("Recipe", "Spec"),
-    "segmentation": ("Region", "Segmentation"),
-    "soft": ("pixel_confidence", "soft_mask"),
+    "segmentation": ("Object", "Region", "Segmentation"),
+    "soft": ("check_soft", "pixel_confidence", "soft_mask"),
     "summary": ("StyleSummary", "SummaryBuilder"),
     "types": (
         "Box",
@@ -152,6 +152,7 @@ __all__ = [
     "LandmarkDetector",
     "MemoryBudgetError",
     "MissingPackageError",
+    "Object",
     "OutputError",
     "Params",
     "ParamsError",
@@ -179,6 +180,7 @@ __all__ = [
     "VariantSource",
     "Variants",
     "check_image",
+    "check_soft",
     "checkpoint_path",
     "components",
     "create",

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from .errors import InputError
+from .types import check_image
 
 if TYPE_CHECKING:
     from .summary import StyleSummary
     from .types import ClusterMap, Foreground
 
-__all__ = ["pixel_confidence", "soft_mask"]
+__all__ = ["check_soft", "pixel_confidence", "soft_mask"]
 
 _Pair = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
@@ -106,6 +107,26 @@ def pixel_confidence(summary: StyleSummary, clusters: ClusterMap) -> torch.Tenso
         .sub_(1)
         .clamp_(min=0)
     )
+
+
+def check_soft(soft: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+    """``soft`` itself if it is a soft mask of that image: float32 (H, W) with values in 0..1.
+
+    Raises:
+        InputError: it is not, or ``image`` is not uint8 (3, H, W).
+    """
+    check_image(image)
+    if not isinstance(soft, torch.Tensor) or soft.dtype != torch.float32:
+        got = f"{type(soft).__name__} {getattr(soft, 'dtype', '')}".rstrip()
+        fix = "convert a hard mask with mask.float()"
+        raise InputError("soft mask", expected="a float32 tensor (H, W)", got=got, fix=fix)
+    if soft.shape != image.shape[1:]:
+        expected = f"{tuple(image.shape[1:])}, the size of the image"
+        raise InputError("soft mask", expected=expected, got=str(tuple(soft.shape)))
+    low, high = (float(end) for end in soft.aminmax())
+    if not (low >= 0 and high <= 1):  # NaN is neither
+        raise InputError("soft mask", expected="values in 0..1", got=f"{low:g}..{high:g}")
+    return soft
 
 
 def _shares(summary: StyleSummary, centers: torch.Tensor, pair: _Pair) -> torch.Tensor:

@@ -19,6 +19,7 @@ _TITLES = {
     "foreground": "Foreground rules",
     "detector": "Detectors",
     "landmarks": "Landmark detectors",
+    "refiner": "Refiners",
 }
 
 
