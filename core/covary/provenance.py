@@ -23,11 +23,11 @@ from .context import RunContext
 from .errors import CovaryError, InputError, PluginError
 from .files import file_sha256
 from .images import read_image
-from .recipe import SLOTS, Recipe
-from .types import Query, Variants
+from .recipe import Recipe
+from .types import Box, Query, Variants
 
 if TYPE_CHECKING:
-    from .segmentation import Segmentation
+    from .segmentation import Region, Segmentation
 
 __all__ = [
     "Comparison",
@@ -36,6 +36,7 @@ __all__ = [
     "components_data",
     "file_sha256",
     "iou",
+    "objects_data",
     "query_data",
     "read_provenance",
     "rerun",
@@ -123,11 +124,10 @@ def rerun(folder: str | os.PathLike[str], device: str = "auto") -> Comparison:
     folder = Path(folder)
     saved = read_provenance(folder)
     recipe = Recipe.parse(saved["recipe"], origin=f"provenance of {folder}")
-    for slot in SLOTS:
-        used = getattr(recipe, slot).use
-        if used.startswith("local/"):
+    for _, _, spec in recipe.specs():
+        if spec.use.startswith("local/"):
             raise PluginError(
-                f"{used} is not a registered component, so this result cannot be run again",
+                f"{spec.use} is not a registered component, so this result cannot be run again",
                 fix="register it through a plugin (see the tutorial)",
             )
     labels = read_labels(folder / "clusters.png")
@@ -232,37 +232,71 @@ def query_data(query: Query) -> dict[str, Any]:
 
 
 def components_data(recipe: Recipe) -> dict[str, dict[str, str]]:
-    """Where a recipe's components come from: id, distribution and version of each stage."""
-    return {slot: _component_data(slot, recipe) for slot in SLOTS}
+    """Where a recipe's components come from: id, distribution and version, by their places."""
+    return {where: _component_data(kind, spec.use) for where, kind, spec in recipe.specs()}
 
 
-def _component_data(slot: str, recipe: Recipe) -> dict[str, str]:
-    component_id = getattr(recipe, slot).use
+def _component_data(kind: str, component_id: str) -> dict[str, str]:
     try:
-        origin = find(component_id, slot).origin
+        origin = find(component_id, kind).origin
     except CovaryError:
         return {"id": component_id, "distribution": "not registered"}
     return {"id": component_id, "distribution": origin.distribution, "version": origin.version}
 
 
 def _result_data(result: Segmentation) -> dict[str, Any]:
-    regions = []
-    for region in result.regions:
-        box = region.box
-        regions.append(
-            {
-                "box": [box.x0, box.y0, box.x1, box.y1],
-                "found": region.foreground.found,
-                "reason": region.foreground.reason,
-                "foreground_clusters": region.foreground.clusters.nonzero().flatten().tolist(),
-                "scores": [_number(score) for score in region.foreground.scores.tolist()],
-                "cluster_pixels": region.clusters.counts.tolist(),
-                "inertia": _number(region.clusters.inertia),
-                "iterations": region.clusters.iterations,
-                "converged": region.clusters.converged,
-            }
-        )
-    return {"found": result.found, "reason": result.reason, "regions": regions}
+    data = {
+        "found": result.found,
+        "reason": result.reason,
+        "regions": [_region_data(region) for region in result.regions],
+    }
+    if result.detected:
+        data["objects"] = objects_data(result)
+    if result.part_names:
+        data["parts"] = list(result.part_names)
+    if result.soft is not None:
+        data["soft"] = True
+    if any(region.refined is not None for region in result.regions):
+        data["refined"] = True
+    return data
+
+
+def _region_data(region: Region) -> dict[str, Any]:
+    foreground = region.foreground
+    return {
+        "box": _corners(region.box),
+        "found": region.found,
+        "reason": region.reason,
+        "foreground_clusters": foreground.clusters.nonzero().flatten().tolist(),
+        "scores": [_number(score) for score in foreground.scores.tolist()],
+        "cluster_pixels": region.clusters.counts.tolist(),
+        "inertia": _number(region.clusters.inertia),
+        "iterations": region.clusters.iterations,
+        "converged": region.clusters.converged,
+    }
+
+
+def objects_data(result: Segmentation) -> list[dict[str, Any]]:
+    """The objects of a result as plain data, without their masks.
+
+    ``id`` is an object's number in ``instances.png``, ``area`` the pixels that it has there.
+    """
+    return [
+        {
+            "id": number,
+            "label": one.label,
+            "score": _number(one.score),
+            "box": _corners(one.box),
+            "area": one.area,
+            "found": one.found,
+            "reason": one.reason,
+        }
+        for number, one in enumerate(result.objects, start=1)
+    ]
+
+
+def _corners(box: Box) -> list[int]:
+    return [box.x0, box.y0, box.x1, box.y1]
 
 
 def _image_data(result: Segmentation, variants: Variants) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,7 +20,7 @@ from .errors import InputError
 from .images import encode_png, output_folder, replacing, to_pil
 from .types import Box, ClusterMap, Crop, Foreground
 
-__all__ = ["PALETTE", "Region", "Segmentation", "read_labels"]
+__all__ = ["PALETTE", "Object", "Region", "Segmentation", "read_labels"]
 
 # Paul Tol's "bright" and "muted" sets: told apart by colour-blind readers and in print.
 PALETTE = (
@@ -44,6 +45,66 @@ class Region:
     """Labels of the pixels inside the box."""
     foreground: Foreground
     """Which of these clusters are the content."""
+    label: str = ""
+    """What the detector says it is."""
+    score: float = 1.0
+    """How sure the detector is, in 0..1."""
+    soft: torch.Tensor | None = None
+    """float32 (h, w) in 0..1, how much of the foreground each pixel is; None if not asked for."""
+    refined: torch.Tensor | None = None
+    """bool (h, w), what refiners made of the mask; None where none ran."""
+
+    @property
+    def mask(self) -> torch.Tensor:
+        """Its content, bool (h, w): refined where refiners ran; not a result unless ``found``."""
+        return self.foreground.mask if self.refined is None else self.refined
+
+    @property
+    def found(self) -> bool:
+        """Whether it has a confident foreground, of which any refiners left something."""
+        return self.foreground.found and bool(self.mask.any())
+
+    @property
+    def reason(self) -> str:
+        """Why this foreground, or why none."""
+        if self.foreground.found and not self.found:
+            return f"the refiners left nothing of it; before them: {self.foreground.reason}"
+        return self.foreground.reason
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Object:
+    """One object of the image: what it is, and which pixels are its own."""
+
+    label: str
+    """What the detector says it is; empty without a detector."""
+    score: float
+    """How sure the detector is, in 0..1."""
+    box: Box
+    """Where it was looked for."""
+    inside: torch.Tensor
+    """bool (h, w), its pixels within the box; those that belong to another object are not."""
+    size: tuple[int, int]
+    """(H, W) of the image."""
+    reason: str
+    """Why this mask, or why it is empty."""
+
+    @property
+    def mask(self) -> torch.Tensor:
+        """Its pixels, bool (H, W); made anew at each call."""
+        mask = torch.zeros(self.size, dtype=torch.bool)
+        mask[self.box.slices] = self.inside
+        return mask
+
+    @property
+    def area(self) -> int:
+        """Its number of pixels."""
+        return int(self.inside.sum())
+
+    @property
+    def found(self) -> bool:
+        """Whether it has any pixels."""
+        return bool(self.inside.any())
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +121,8 @@ class Segmentation:
     """Where X_0 was cut from a photo, if it was."""
     reconstruction: torch.Tensor | None = None
     """What the generator makes of a photo X_0, uint8 (3, H, W); a bad one means a bad mask."""
+    detected: bool = False
+    """Whether the regions are what a detector found."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -69,22 +132,99 @@ class Segmentation:
     @property
     def found(self) -> bool:
         """Whether any region has a confident foreground."""
-        return any(region.foreground.found for region in self.regions)
+        return any(region.found for region in self.regions)
 
     @property
     def reason(self) -> str:
-        """Why this foreground, or why none, region by region."""
+        """Why this foreground, or why none, region by region; of detected objects, how many."""
         if not self.regions:
-            return "there is no box to segment in"
-        return "; ".join(region.foreground.reason for region in self.regions)
+            missing = "the detector found nothing" if self.detected else ""
+            return missing or "there is no box to segment in"
+        if not self.detected:
+            return "; ".join(region.reason for region in self.regions)
+        found = sum(region.found for region in self.regions)
+        words = f"{found} of {len(self.regions)} detected objects have a confident foreground"
+        return words if found else f"{words}; of the first: {self.regions[0].reason}"
 
     @cached_property
     def mask(self) -> torch.Tensor:
-        """Foreground of all regions placed back, bool (H, W); not a result unless ``found``."""
-        mask = torch.zeros(self.size, dtype=torch.bool)
-        for region in self.regions:
-            mask[region.box.slices] |= region.foreground.mask.cpu()
-        return mask
+        """Foreground of all regions placed back, bool (H, W); not a result unless ``found``.
+
+        What the refiners made of it, where there are any; see ``raw_mask``.
+        """
+        return self._placed([region.mask for region in self.regions])
+
+    @cached_property
+    def raw_mask(self) -> torch.Tensor:
+        """The clusters' own foreground, before any refiner, bool (H, W)."""
+        return self._placed([region.foreground.mask for region in self.regions])
+
+    @cached_property
+    def soft(self) -> torch.Tensor | None:
+        """How much of the foreground each pixel is, float32 (H, W) in 0..1, or None.
+
+        There is one if the pipeline was asked for it (``soft=True``) and had something to
+        segment. Where boxes overlap, the largest value counts. With refiners it is what they
+        made of it; ``mask`` is then where it is above one half.
+        """
+        given = [region for region in self.regions if region.soft is not None]
+        if not given:
+            return None
+        soft = torch.zeros(self.size)
+        for region in given:
+            place = soft[region.box.slices]
+            torch.maximum(place, region.soft.cpu(), out=place)  # type: ignore[union-attr]
+        return soft
+
+    @cached_property
+    def instances(self) -> torch.Tensor:
+        """Which object each pixel belongs to, int32 (H, W): 0 none, i + 1 = ``objects[i]``.
+
+        Where the masks of several overlap, the pixel belongs to the one with the smallest box: an
+        object inside another or in front of it is mostly the smaller one. Of boxes of one size,
+        the higher score decides, then the earlier place among the regions.
+        """
+        instances = torch.zeros(self.size, dtype=torch.int32)
+
+        def strength(index: int) -> tuple[int, float, int]:
+            region = self.regions[index]
+            return -region.box.area, region.score, -index
+
+        for index in sorted(range(len(self.regions)), key=strength):
+            region = self.regions[index]
+            instances[region.box.slices].masked_fill_(region.mask.cpu(), index + 1)
+        return instances
+
+    @cached_property
+    def objects(self) -> tuple[Object, ...]:
+        """One object for each region, in the same order; every pixel is of one at most.
+
+        An object without confident foreground has an empty mask, and its reason.
+        """
+        return tuple(self._object(index) for index in range(len(self.regions)))
+
+    @cached_property
+    def part_names(self) -> tuple[str, ...]:
+        """The names that the foreground rules gave to clusters, in alphabetical order."""
+        names = {name for region in self.regions for name in region.foreground.names}
+        return tuple(sorted(names - {""}))
+
+    @cached_property
+    def parts(self) -> torch.Tensor:
+        """Which part each pixel of an object is, int32 (H, W): 0 none, i + 1 = ``part_names[i]``.
+
+        Several clusters of one name are one part. All 0 where the rule names no clusters.
+        """
+        parts = torch.zeros(self.size, dtype=torch.int32)
+        numbers = {name: number for number, name in enumerate(self.part_names, start=1)}
+        for region, one in zip(self.regions, self.objects, strict=True):
+            if not region.foreground.names:
+                continue
+            number = torch.tensor([numbers.get(name, 0) for name in region.foreground.names])
+            named = number.to(torch.int32)[region.clusters.labels.cpu().long()]
+            place = parts[region.box.slices]
+            place[one.inside] = named[one.inside]
+        return parts
 
     @cached_property
     def photo_mask(self) -> torch.Tensor:
@@ -148,6 +288,21 @@ class Segmentation:
             for name in _SOMETIMES - pictures.keys():
                 (target / name).unlink(missing_ok=True)
         return target
+
+    def _placed(self, masks: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The union of one mask for each region, bool (H, W)."""
+        placed = torch.zeros(self.size, dtype=torch.bool)
+        for region, mask in zip(self.regions, masks, strict=True):
+            placed[region.box.slices] |= mask.cpu()
+        return placed
+
+    def _object(self, index: int) -> Object:
+        region = self.regions[index]
+        inside = self.instances[region.box.slices] == index + 1
+        reason = region.reason
+        if region.found and not bool(inside.any()):
+            reason = "all of its pixels belong to objects with smaller boxes"
+        return Object(region.label, region.score, region.box, inside, self.size, reason)
 
     def _pictures(self) -> dict[str, torch.Tensor | Image.Image]:
         pictures: dict[str, torch.Tensor | Image.Image] = {

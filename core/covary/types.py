@@ -164,6 +164,21 @@ class Box:
         """Index of the box in a map (H, W)."""
         return slice(self.y0, self.y1), slice(self.x0, self.x1)
 
+    @property
+    def width(self) -> int:
+        """Pixels across."""
+        return self.x1 - self.x0
+
+    @property
+    def height(self) -> int:
+        """Pixels down."""
+        return self.y1 - self.y0
+
+    @property
+    def area(self) -> int:
+        """Its number of pixels."""
+        return self.width * self.height
+
     def inside(self, size: tuple[int, int]) -> Box:
         """The box itself if it lies within an image (H, W).
 

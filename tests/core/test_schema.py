@@ -48,18 +48,19 @@ def test_is_a_schema() -> None:
     Draft202012Validator.check_schema(recipe_schema())
 
 
-def test_knows_every_component_and_its_parameters() -> None:
+@pytest.mark.parametrize("kind", [*SLOTS, "detector", "refiner"])
+def test_knows_every_component_and_its_parameters(kind: str) -> None:
     schema = recipe_schema()
     assert schema["required"] == list(SLOTS)
-    titles = {inner.get("title"): inner for inner in schema["$defs"].values()}
-    for slot in SLOTS:
-        known = schema["properties"][slot]["then"]["enum"]
-        for entry in covary.components(slot):
-            assert entry.id in known
-            fields = entry.load().Params.model_fields
-            assert set(titles[entry.id]["properties"]) == set(fields) | {"use"}
-            for name, field in fields.items():
-                assert titles[entry.id]["properties"][name]["description"] == field.description
+    definitions = schema["$defs"]
+    stage = definitions["stage:refiner"] if kind == "refiner" else schema["properties"][kind]
+    for entry in covary.components(kind):
+        assert entry.id in stage["then"]["enum"]
+        known = definitions[f"{kind}:{entry.id.replace('/', ':')}"]["properties"]
+        fields = entry.load().Params.model_fields
+        assert set(known) == set(fields) | {"use"}
+        for name, field in fields.items():
+            assert known[name]["description"] == field.description
 
 
 def test_of_every_preset(tmp_path: Path) -> None:
@@ -94,7 +95,21 @@ def test_of_every_documented_file() -> None:
         ("clusterer", "loyd", "clusterer: 'loyd' is not one of .*'lloyd'"),
         ("clusterer", 3, "clusterer: 3 is not of type 'string', 'object'"),
         ("features", {"use": "rgb", "k": 3}, r"features: .*\('k' was unexpected\)"),
-        ("detector", "x", r"\$: .*\('detector' was unexpected\)"),
+        ("detectr", "x", r"\$: .*\('detectr' was unexpected\)"),
+        ("detector", "x", "detector: 'x' is not one of "),
+        ("detector", {"use": "lloyd"}, "detector.use: 'lloyd' is not one of "),
+        ("classes", {"sofa": {"k": 3}}, r"classes.sofa: .*\('k' was unexpected\)"),
+        ("classes", {"sofa": {"source": "worlds"}}, r"classes.sofa: .*'source' was unexpected"),
+        ("classes", {"sofa": {"clusterer": "rgb"}}, "classes.sofa.clusterer: 'rgb' is not one of"),
+        (
+            "classes",
+            {"coffee table": {"clusterer": {"use": "lloyd", "k": 0}}},
+            r"classes\['coffee table'\].clusterer.k: 0 is less than the minimum of 1",
+        ),
+        ("classes", ["sofa"], r"classes: \['sofa'\] is not of type 'object'"),
+        ("refine", ["lloyd"], r"refine\[0\]: 'lloyd' is not one of "),
+        ("refine", 3, "refine: 3 is not "),
+        ("soft", "yes", "soft: 'yes' is not of type 'boolean'"),
     ],
 )
 def test_a_mistake_is_one_error_that_names_it(stage: str, given: object, message: str) -> None:
