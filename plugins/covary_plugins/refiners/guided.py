@@ -38,7 +38,7 @@ class Guided(Refiner):
             "one pixel.",
         )
         eps: float = Field(
-            1e-3,
+            1e-4,
             gt=0,
             description="Variance of colour, in 0..1, below which a window counts as without "
             "edges. A smaller value follows fainter edges.",
