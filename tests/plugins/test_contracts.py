@@ -259,4 +259,4 @@ def test_no_built_in_is_left_out() -> None:
         for entry in registry().components
         if entry.origin.namespace == "covary" and entry.kind != "clusterer"
     }
-    assert built_in - here == {"controlnet"}
+    assert built_in - here == {"controlnet", "grounding-dino", "owlv2"}
