@@ -24,7 +24,7 @@ from .errors import CovaryError, InputError, PluginError
 from .files import file_sha256
 from .images import read_image
 from .recipe import Recipe
-from .types import Box, Query, Variants
+from .types import Query, Variants
 
 if TYPE_CHECKING:
     from .segmentation import Region, Segmentation
@@ -77,7 +77,7 @@ class Record:
             "components": components_data(recipe),
             "inputs": dict(variants.inputs),
             "image": _image_data(result, variants),
-            "result": _result_data(result),
+            "result": _result_data(result, recipe),
             "seconds": {name: round(value, 6) for name, value in self._seconds.items()},
             "memory": _memory_data(self._ctx.device),
             "machine": _machine_data(self._ctx.device),
@@ -244,14 +244,17 @@ def _component_data(kind: str, component_id: str) -> dict[str, str]:
     return {"id": component_id, "distribution": origin.distribution, "version": origin.version}
 
 
-def _result_data(result: Segmentation) -> dict[str, Any]:
-    data = {
+def _result_data(result: Segmentation, recipe: Recipe) -> dict[str, Any]:
+    data: dict[str, Any] = {
         "found": result.found,
         "reason": result.reason,
         "regions": [_region_data(region) for region in result.regions],
     }
     if result.detected:
         data["objects"] = objects_data(result)
+        labels = {region.label for region in result.regions}
+        if unused := [label for label in recipe.classes if label not in labels]:
+            data["warnings"] = [f"the detector gave no box of class {label!r}" for label in unused]
     if result.part_names:
         data["parts"] = list(result.part_names)
     if result.soft is not None:
@@ -264,7 +267,7 @@ def _result_data(result: Segmentation) -> dict[str, Any]:
 def _region_data(region: Region) -> dict[str, Any]:
     foreground = region.foreground
     return {
-        "box": _corners(region.box),
+        "box": list(region.box.corners),
         "found": region.found,
         "reason": region.reason,
         "foreground_clusters": foreground.clusters.nonzero().flatten().tolist(),
@@ -286,17 +289,13 @@ def objects_data(result: Segmentation) -> list[dict[str, Any]]:
             "id": number,
             "label": one.label,
             "score": _number(one.score),
-            "box": _corners(one.box),
+            "box": list(one.box.corners),
             "area": one.area,
             "found": one.found,
             "reason": one.reason,
         }
         for number, one in enumerate(result.objects, start=1)
     ]
-
-
-def _corners(box: Box) -> list[int]:
-    return [box.x0, box.y0, box.x1, box.y1]
 
 
 def _image_data(result: Segmentation, variants: Variants) -> dict[str, Any]:

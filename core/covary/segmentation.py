@@ -16,23 +16,24 @@ import numpy as np
 import torch
 from PIL import Image
 
-from .errors import InputError
+from . import _drawing
+from ._drawing import PALETTE
+from .errors import InputError, OutputError
 from .images import encode_png, output_folder, replacing, to_pil
 from .types import Box, ClusterMap, Crop, Foreground
 
-__all__ = ["PALETTE", "Object", "Region", "Segmentation", "read_labels"]
+__all__ = ["PALETTE", "Object", "Region", "Segmentation", "read_instances", "read_labels"]
 
-# Paul Tol's "bright" and "muted" sets: told apart by colour-blind readers and in print.
-PALETTE = (
-    (68, 119, 170), (238, 102, 119), (34, 136, 51), (204, 187, 68), (102, 204, 238),
-    (170, 51, 119), (187, 187, 187), (51, 34, 136), (136, 204, 238), (68, 170, 153),
-    (17, 119, 51), (153, 153, 51), (221, 204, 119), (204, 102, 119), (136, 34, 85),
-)  # fmt: skip
 _ROWS = 512
 _OUTSIDE = {"P": 255, "I;16": 65535}
 """Index in ``clusters.png`` of pixels that lie in no box, by the picture's mode."""
-_SOMETIMES = frozenset({"mask.png", "reconstruction.png", "photo-overlay.png", "photo-mask.png"})
-"""Pictures that not every result has."""
+_SOMETIMES = frozenset(
+    {
+        "mask.png", "raw-mask.png", "soft.png", "instances.png", "objects.json", "parts.png",
+        "reconstruction.png", "photo-overlay.png", "photo-mask.png",
+    }
+)  # fmt: skip
+"""Files that not every result has."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -256,9 +257,10 @@ class Segmentation:
     def overlay(self) -> torch.Tensor:
         """The image with its background greyed and the mask outlined, uint8 (3, H, W).
 
-        Where nothing was found the whole image is greyed.
+        Where nothing was found the whole image is greyed. Of detected objects each has a colour
+        by its label, its box and its name.
         """
-        return _overlay(self.image, self.mask)
+        return self._drawn_objects() if self.detected else _overlay(self.image, self.mask)
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write ``image.png clusters.png overlay.png mask.png provenance.json`` to ``folder``.
@@ -268,24 +270,34 @@ class Segmentation:
         writing fails, an earlier result in the folder stays as it was. ``mask.png`` is left out,
         and a stale one removed, where no foreground was found: an all-black mask would pass for
         a result. ``clusters.png`` is a palette image whose indices are the cluster ids (16-bit
-        grey for more than 255 clusters); :func:`covary.segmentation.read_labels` reads it. Of a
-        photo there are also ``reconstruction.png`` (what the generator makes of it) and, in the
-        photo's own pixels, ``photo-overlay.png`` and ``photo-mask.png``.
+        grey for more than 255 clusters); :func:`covary.segmentation.read_labels` reads it.
+
+        Where there is more to say there are more files, and stale ones are removed:
+
+        - of a photo ``reconstruction.png`` (what the generator makes of it) and, in the photo's
+          own pixels, ``photo-overlay.png`` and ``photo-mask.png``;
+        - with a detector ``instances.png``, whose indices are those of ``instances`` (16-bit grey
+          for more than 255 objects), and ``objects.json`` with the label, score, box, area and
+          reason of each;
+        - with refiners ``raw-mask.png``, the clusters' own mask;
+        - with soft masks ``soft.png``, 16-bit grey, 65535 for 1;
+        - where the foreground rule names clusters ``parts.png``, a palette image whose index 0 is
+          no part and i + 1 is ``part_names[i]``, which provenance lists.
 
         Raises:
-            OutputError: the folder cannot be written.
+            OutputError: the folder cannot be written, or there are more clusters than 16 bits
+                tell apart.
         """
         target = output_folder(folder)
-        pictures = self._pictures()
-        provenance = json.dumps(self.provenance, indent=2) + "\n"
+        pictures, texts = self._pictures(), self._texts()
         with ExitStack() as stack:  # gives the names in reverse: provenance.json last
-            temporary = stack.enter_context(replacing(target / "provenance.json"))
-            temporary.write_text(provenance, encoding="utf-8")
+            for name, text in texts.items():
+                stack.enter_context(replacing(target / name)).write_text(text, encoding="utf-8")
             for name, picture in pictures.items():
                 encode_png(picture, stack.enter_context(replacing(target / name)))
             # Stopped between here and the end, a mixture of two results must not look whole.
             (target / "provenance.json").unlink(missing_ok=True)
-            for name in _SOMETIMES - pictures.keys():
+            for name in _SOMETIMES - pictures.keys() - texts.keys():
                 (target / name).unlink(missing_ok=True)
         return target
 
@@ -312,6 +324,16 @@ class Segmentation:
         }
         if self.found:
             pictures["mask.png"] = self.mask
+            if any(region.refined is not None for region in self.regions):
+                pictures["raw-mask.png"] = self.raw_mask
+        if self.soft is not None:
+            grey = (self.soft.double() * 65535).round().numpy().astype(np.uint16)
+            pictures["soft.png"] = Image.fromarray(grey)
+        if self.detected:
+            pictures["instances.png"] = _indexed(self.instances, self._object_colours())
+        if self.part_names:
+            colours = _drawing.name_colours(self.part_names)
+            pictures["parts.png"] = _indexed(self.parts, [colours[n] for n in self.part_names])
         if self.reconstruction is not None:
             pictures["reconstruction.png"] = self.reconstruction
         if self.crop is not None:
@@ -320,13 +342,47 @@ class Segmentation:
                 pictures["photo-mask.png"] = self.photo_mask
         return pictures
 
+    def _texts(self) -> dict[str, str]:
+        """The files that hold no picture, provenance first."""
+        texts = {"provenance.json": self.provenance}
+        if self.detected:
+            from .provenance import objects_data
+
+            texts["objects.json"] = {
+                "format": 1,
+                "size": list(self.size),
+                "objects": objects_data(self),
+            }
+        return {name: json.dumps(data, indent=2) + "\n" for name, data in texts.items()}
+
     def _cluster_picture(self) -> Image.Image:
         index = self.labels.numpy()
-        if index.max() >= _OUTSIDE["P"]:
+        highest = int(index.max(initial=0))
+        if highest >= _OUTSIDE["I;16"]:
+            raise OutputError(
+                "clusters.png",
+                expected=f"at most {_OUTSIDE['I;16']:,} clusters, which 16 bits tell apart",
+                got=f"{highest + 1:,}",
+                fix="ask for fewer clusters, or raise the detector's score threshold",
+            )
+        if highest >= _OUTSIDE["P"]:
             return Image.fromarray(np.where(index < 0, _OUTSIDE["I;16"], index).astype(np.uint16))
         picture = Image.fromarray(np.where(index < 0, _OUTSIDE["P"], index).astype(np.uint8))
-        picture.putpalette(_palette_bytes())
+        colours = [PALETTE[number % len(PALETTE)] for number in range(_OUTSIDE["P"])]
+        picture.putpalette(_drawing.palette_bytes(colours))
         return picture
+
+    def _drawn_objects(self) -> torch.Tensor:
+        """Every object in the colour of its label, with its box and name."""
+        colours = self._object_colours()
+        picture = to_pil(_drawing.tinted(self.image, self.instances, colours))
+        marks = [_drawing.Marked(one.label, one.score, one.box.corners) for one in self.regions]
+        _drawing.draw_objects(picture, marks, colours)
+        return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
+
+    def _object_colours(self) -> list[_drawing.Colour]:
+        labels = [region.label for region in self.regions]
+        return _drawing.object_colours(labels, _drawing.name_colours(labels))
 
     def _repr_png_(self) -> bytes:
         """The overlay, shown by notebooks."""
@@ -341,16 +397,44 @@ def read_labels(path: str | os.PathLike[str]) -> torch.Tensor:
     Raises:
         InputError: no such file, or not one that :meth:`covary.Segmentation.save` wrote.
     """
-    expected, fix = "a clusters.png that covary wrote", "segment the image again"
+    index, mode = _read_index(path, "labels", "clusters.png")
+    index[index == _OUTSIDE[mode]] = -1
+    return index
+
+
+def read_instances(path: str | os.PathLike[str]) -> torch.Tensor:
+    """The numbers in an ``instances.png`` or ``parts.png``, int32 (H, W), 0 for none.
+
+    Raises:
+        InputError: no such file, or not one that :meth:`covary.Segmentation.save` wrote.
+    """
+    return _read_index(path, "instances", "instances.png")[0]
+
+
+def _read_index(path: str | os.PathLike[str], what: str, name: str) -> tuple[torch.Tensor, str]:
+    """The indices of a picture, int32 (H, W), and its mode."""
+    what, expected = f"{what} {path}", f"a {name} that covary wrote"
+    fix = "segment the image again"
     try:
         with Image.open(path) as picture:
             mode, index = picture.mode, np.array(picture).astype(np.int32)
     except (OSError, SyntaxError) as error:
-        raise InputError(f"labels {path}", expected=expected, got=str(error), fix=fix) from error
+        raise InputError(what, expected=expected, got=str(error), fix=fix) from error
     if mode not in _OUTSIDE:
-        raise InputError(f"labels {path}", expected=expected, got=f"mode {mode}", fix=fix)
-    index[index == _OUTSIDE[mode]] = -1
-    return torch.from_numpy(index)
+        raise InputError(what, expected=expected, got=f"mode {mode}", fix=fix)
+    return torch.from_numpy(index), mode
+
+
+def _indexed(numbers: torch.Tensor, colours: Sequence[_drawing.Colour]) -> Image.Image:
+    """A palette image of numbers (H, W): black for 0, ``colours[i]`` for i + 1.
+
+    16-bit grey for more colours than a palette holds.
+    """
+    if len(colours) > 255:
+        return Image.fromarray(numbers.numpy().astype(np.uint16))
+    picture = Image.fromarray(numbers.numpy().astype(np.uint8))
+    picture.putpalette(_drawing.palette_bytes([(0, 0, 0), *colours]))
+    return picture
 
 
 def _overlay(image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -358,28 +442,8 @@ def _overlay(image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     for first in range(0, len(mask), _ROWS):
         rows = slice(first, first + _ROWS)
         part = image[:, rows].float()
-        grey = part.mean(dim=0, keepdim=True) * 0.35 + 20
-        shown[:, rows] = torch.where(mask[rows], part, grey).round().to(torch.uint8)
-    shown[:, _outline(mask)] = 255
+        shown[:, rows] = (
+            torch.where(mask[rows], part, _drawing.dimmed(part)).round().to(torch.uint8)
+        )
+    shown[:, _drawing.outline(mask)] = 255
     return shown
-
-
-def _outline(mask: torch.Tensor) -> torch.Tensor:
-    """The outermost pixels of ``mask`` (4-neighbours), one pixel for every 256 of its side.
-
-    Not along the image's own border.
-    """
-    inner = mask
-    for _ in range(max(1, round(min(mask.shape) / 256))):
-        smaller = inner.clone()
-        smaller[1:] &= inner[:-1]
-        smaller[:-1] &= inner[1:]
-        smaller[:, 1:] &= inner[:, :-1]
-        smaller[:, :-1] &= inner[:, 1:]
-        inner = smaller
-    return mask & ~inner
-
-
-def _palette_bytes() -> bytes:
-    colours = [PALETTE[i % len(PALETTE)] for i in range(_OUTSIDE["P"])]
-    return bytes(channel for colour in [*colours, (0, 0, 0)] for channel in colour)

@@ -165,6 +165,11 @@ class Box:
         return slice(self.y0, self.y1), slice(self.x0, self.x1)
 
     @property
+    def corners(self) -> tuple[int, int, int, int]:
+        """x0, y0, x1, y1."""
+        return self.x0, self.y0, self.x1, self.y1
+
+    @property
     def width(self) -> int:
         """Pixels across."""
         return self.x1 - self.x0
