@@ -15,7 +15,7 @@ from covary import Box, Detection, InputError
 
 from ._selection import Selection
 
-__all__ = ["clipped", "keep", "overlaps", "pick"]
+__all__ = ["clipped", "expanded", "keep", "overlaps", "pick"]
 
 
 def clipped(boxes: Tensor, size: tuple[int, int], what: str) -> Tensor:
@@ -68,8 +68,21 @@ def pick(
     chosen = keep(boxes, scores, names, selection, size)
     return [
         Detection(Box(*corners), names[i], float(scores[i]))
-        for i, corners in zip(chosen, boxes[chosen].tolist(), strict=True)
+        for i, corners in zip(
+            chosen, expanded(boxes[chosen], selection.expand, size).tolist(), strict=True
+        )
     ]
+
+
+def expanded(boxes: Tensor, share: float, size: tuple[int, int]) -> Tensor:
+    """Boxes int64 (N, 4) with a share of their width and height added on each side.
+
+    Rounded to whole pixels, and cut at the borders of an image (H, W).
+    """
+    margins = ((boxes[:, 2:] - boxes[:, :2]) * share + 0.5).floor().long()
+    low = (boxes[:, :2] - margins).clamp_min(0)
+    high = torch.minimum(boxes[:, 2:] + margins, torch.tensor([size[1], size[0]]))
+    return torch.cat([low, high], dim=1)
 
 
 def keep(

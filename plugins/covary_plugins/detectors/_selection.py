@@ -6,7 +6,15 @@ from pydantic import Field
 
 import covary
 
-__all__ = ["Selection"]
+__all__ = ["EXPAND", "Selection"]
+
+EXPAND: float = Field(
+    0.0,
+    ge=0,
+    le=1,
+    description="Share of a box's width and height that is added on each side. Rules that look at "
+    "the border, such as `border`, then see what surrounds the object.",
+)
 
 
 class Selection(covary.Params):
@@ -29,3 +37,4 @@ class Selection(covary.Params):
     most: int | None = Field(
         None, ge=1, description="Boxes a class at most, the surest; unset: all."
     )
+    expand: float = EXPAND

@@ -10,6 +10,8 @@ from pydantic import Field
 import covary
 from covary.errors import did_you_mean
 
+from ._selection import EXPAND
+
 if TYPE_CHECKING:
     import torch
 
@@ -27,7 +29,7 @@ class WorldsBoxes(covary.Detector):
     """The renderer's own boxes of the objects of a scene: what a faultless detector would find.
 
     The scene is that of the query's seed, as the source ``worlds`` draws it; any other image is
-    refused. Boxes are tight around what is visible of each object.
+    refused. Boxes are tight around what is visible of each object, unless they are expanded.
     """
 
     class Params(covary.Params):
@@ -38,6 +40,7 @@ class WorldsBoxes(covary.Detector):
             description="Objects to find, e.g. sofa, coffee table, lamp, rug and window in rooms; "
             "unset: all.",
         )
+        expand: float = EXPAND
 
     params: Params
 
@@ -48,7 +51,11 @@ class WorldsBoxes(covary.Detector):
             InputError: a query that is no seed, an image of another scene, or a label that the
                 world does not have.
         """
+        import torch
+
         from covary.testing import worlds
+
+        from ._candidates import expanded
 
         covary.check_image(image)
         world = worlds.get(self.params.world)
@@ -60,12 +67,15 @@ class WorldsBoxes(covary.Detector):
                     expected=f"an object of {world.name}",
                     fix=did_you_mean(label, world.objects),
                 )
-        scene = world.scene(self._seed(ctx), (int(image.shape[1]), int(image.shape[2])))
+        size = (int(image.shape[1]), int(image.shape[2]))
+        scene = world.scene(self._seed(ctx), size)
         self._check_scene(image, scene, self._seed(ctx))
+        found = [(label, corners) for label, *corners in scene.truth.boxes[0] if label in wanted]
+        tight = torch.tensor([corners for _, corners in found], dtype=torch.int64).reshape(-1, 4)
+        boxes = expanded(tight, self.params.expand, size).tolist()
         return [
             covary.Detection(covary.Box(*corners), label)
-            for label, *corners in scene.truth.boxes[0]
-            if label in wanted
+            for (label, _), corners in zip(found, boxes, strict=True)
         ]
 
     def _seed(self, ctx: RunContext | None) -> int:
