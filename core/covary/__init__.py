@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ._hooks import API_VERSION, hookimpl
     from ._registry import checkpoint_path, components, create, preset_names, problems
     from .catalogue import Catalogue, Checkpoint, Component, Preset, read_catalogue
+    from .composition import compose, cut_out
     from .context import RunContext
     from .errors import (
         AmbiguousNameError,
@@ -77,6 +78,7 @@ _MODULES = {
     "_hooks": ("API_VERSION", "hookimpl"),
     "_registry": ("checkpoint_path", "components", "create", "preset_names", "problems"),
     "catalogue": ("Catalogue", "Checkpoint", "Component", "Preset", "read_catalogue"),
+    "composition": ("compose", "cut_out"),
     "context": ("RunContext",),
     "errors": (
         "AmbiguousNameError",
@@ -183,7 +185,9 @@ __all__ = [
     "check_soft",
     "checkpoint_path",
     "components",
+    "compose",
     "create",
+    "cut_out",
     "hookimpl",
     "pixel_confidence",
     "preset_names",

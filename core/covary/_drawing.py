@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
@@ -15,6 +16,7 @@ __all__ = [
     "Rectangle",
     "dimmed",
     "draw_objects",
+    "indexed",
     "name_colours",
     "object_colours",
     "outline",
@@ -153,6 +155,18 @@ def draw_objects(
         middle = (place[0] + 3, (place[1] + place[3]) / 2)
         draw.text(middle, text, font=font, anchor="lm", fill=_on(colours[index]))
         written.append(place)
+
+
+def indexed(numbers: torch.Tensor, colours: Sequence[Colour]) -> Image.Image:
+    """A palette image of numbers (H, W): black for 0, ``colours[i]`` for i + 1.
+
+    16-bit grey for more colours than a palette holds.
+    """
+    if len(colours) > 255:
+        return Image.fromarray(numbers.numpy().astype(np.uint16))
+    picture = Image.fromarray(numbers.numpy().astype(np.uint8))
+    picture.putpalette(palette_bytes([(0, 0, 0), *colours]))
+    return picture
 
 
 def palette_bytes(colours: Sequence[Colour]) -> bytes:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ._registry import find
-from .context import RunContext
+from .context import RunContext, resolve_device
 from .errors import CovaryError, InputError, PluginError
 from .files import file_sha256
 from .images import read_image
@@ -41,6 +41,7 @@ __all__ = [
     "read_provenance",
     "rerun",
     "saved_query",
+    "saved_variant",
 ]
 
 _VERSIONS = ("covary", "torch", "numpy", "kornia")
@@ -118,18 +119,12 @@ def rerun(folder: str | os.PathLike[str], device: str = "auto") -> Comparison:
         PluginError: it was made with a component that was never registered.
         UnknownNameError: its component's plugin is not installed here.
     """
-    from .pipeline import Pipeline, as_query
+    from .pipeline import Pipeline
     from .segmentation import read_labels
 
     folder = Path(folder)
     saved = read_provenance(folder)
-    recipe = Recipe.parse(saved["recipe"], origin=f"provenance of {folder}")
-    for _, _, spec in recipe.specs():
-        if spec.use.startswith("local/"):
-            raise PluginError(
-                f"{spec.use} is not a registered component, so this result cannot be run again",
-                fix="register it through a plugin (see the tutorial)",
-            )
+    recipe = _saved_recipe(saved, folder)
     labels = read_labels(folder / "clusters.png")
     image = read_image(folder / "image.png")
     mask_file = folder / "mask.png"
@@ -138,8 +133,7 @@ def rerun(folder: str | os.PathLike[str], device: str = "auto") -> Comparison:
         if mask_file.exists()
         else torch.zeros_like(labels, dtype=torch.bool)
     )
-    query = saved_query(saved)
-    query = as_query(query.paths or query.seed)  # refuses paths that are gone
+    query = _present_query(saved)
     again = Pipeline.from_recipe(recipe, device=device)(query, seed=saved["seed"])
     comparable = again.size == tuple(labels.shape) == tuple(mask.shape)
     return Comparison(
@@ -149,6 +143,65 @@ def rerun(folder: str | os.PathLike[str], device: str = "auto") -> Comparison:
         same_image=torch.equal(image, again.image),
         changed=_changes(saved, again.provenance),
     )
+
+
+def saved_variant(
+    folder: str | os.PathLike[str], number: int, device: str = "auto"
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The image of a saved result and one of its variants, both made again.
+
+    Args:
+        folder: what ``Segmentation.save`` wrote.
+        number: of the variant, from 0.
+        device: where to make them, which may differ from the first run's.
+
+    Returns:
+        X_0 and the variant, uint8 (3, H, W), on the CPU. As after :func:`rerun`, they may differ
+        from the first run's where versions or devices do.
+
+    Raises:
+        InputError: no whole result there, one of its inputs is gone, or there is no such variant.
+        PluginError: it was made with a component that was never registered.
+        UnknownNameError: its component's plugin is not installed here.
+    """
+    from .pipeline import Pipeline
+
+    saved = read_provenance(folder)
+    query = _present_query(saved)
+    source = Pipeline.from_recipe(_saved_recipe(saved, folder), device=device).source
+    ctx = RunContext(device=resolve_device(device), seed=saved["seed"], query=query)
+    variants = source.open(query, ctx.at("source", source.id))
+    if not 0 <= number < variants.count:
+        got = str(number)
+        raise InputError("variant", expected=f"a number in 0..{variants.count - 1}", got=got)
+    first = 0
+    for batch in variants.batches:
+        if number < first + len(batch.images):
+            return variants.image.cpu(), batch.images[number - first].cpu()
+        first += len(batch.images)
+    raise PluginError(
+        f"source {source.id}", expected=f"{variants.count} variants", got=f"{first} of them"
+    )
+
+
+def _saved_recipe(saved: Mapping[str, Any], folder: str | os.PathLike[str]) -> Recipe:
+    """The recipe of a provenance, once all its components are registered ones."""
+    recipe = Recipe.parse(saved["recipe"], origin=f"provenance of {folder}")
+    for _, _, spec in recipe.specs():
+        if spec.use.startswith("local/"):
+            raise PluginError(
+                f"{spec.use} is not a registered component, so this result cannot be run again",
+                fix="register it through a plugin (see the tutorial)",
+            )
+    return recipe
+
+
+def _present_query(saved: Mapping[str, Any]) -> Query:
+    """The query of a provenance; refuses paths that are gone."""
+    from .pipeline import as_query
+
+    query = saved_query(saved)
+    return as_query(query.paths or query.seed)
 
 
 def read_provenance(folder: str | os.PathLike[str]) -> dict[str, Any]:

@@ -330,10 +330,12 @@ class Segmentation:
             grey = (self.soft.double() * 65535).round().numpy().astype(np.uint16)
             pictures["soft.png"] = Image.fromarray(grey)
         if self.detected:
-            pictures["instances.png"] = _indexed(self.instances, self._object_colours())
+            pictures["instances.png"] = _drawing.indexed(self.instances, self._object_colours())
         if self.part_names:
             colours = _drawing.name_colours(self.part_names)
-            pictures["parts.png"] = _indexed(self.parts, [colours[n] for n in self.part_names])
+            pictures["parts.png"] = _drawing.indexed(
+                self.parts, [colours[n] for n in self.part_names]
+            )
         if self.reconstruction is not None:
             pictures["reconstruction.png"] = self.reconstruction
         if self.crop is not None:
@@ -423,18 +425,6 @@ def _read_index(path: str | os.PathLike[str], what: str, name: str) -> tuple[tor
     if mode not in _OUTSIDE:
         raise InputError(what, expected=expected, got=f"mode {mode}", fix=fix)
     return torch.from_numpy(index), mode
-
-
-def _indexed(numbers: torch.Tensor, colours: Sequence[_drawing.Colour]) -> Image.Image:
-    """A palette image of numbers (H, W): black for 0, ``colours[i]`` for i + 1.
-
-    16-bit grey for more colours than a palette holds.
-    """
-    if len(colours) > 255:
-        return Image.fromarray(numbers.numpy().astype(np.uint16))
-    picture = Image.fromarray(numbers.numpy().astype(np.uint8))
-    picture.putpalette(_drawing.palette_bytes([(0, 0, 0), *colours]))
-    return picture
 
 
 def _overlay(image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
