@@ -151,6 +151,24 @@ class TestSaliency(ForegroundRuleContract):
     name = "saliency"
 
 
+class TestBorder(ForegroundRuleContract):
+    name = "border"
+
+
+class TestUpperBorder(ForegroundRuleContract):
+    name = "border"
+    params = {"sides": "upper", "theta_border": 0.5}
+
+
+class TestVote(ForegroundRuleContract):
+    name = "vote"
+
+
+class TestWeightedVote(ForegroundRuleContract):
+    name = "vote"
+    params = {"rules": ["border", {"use": "corner", "corners": "upper"}], "weights": [2, 1]}
+
+
 class TestBox(ForegroundRuleContract):
     name = "box"
     params = {"boxes": [(4, 4, 28.4, 28)]}

@@ -41,6 +41,10 @@ class _DefectError(ValueError):
     """What is wrong with a file, in a few words."""
 
 
+class _ImageError(_DefectError):
+    """Which image is meant cannot be told."""
+
+
 def pixel_box(numbers: Sequence[float], size: tuple[int, int], what: str) -> Box:
     """A box on pixel edges, inside an image (H, W).
 
@@ -107,6 +111,13 @@ def _read(path: Path, query: Query | None) -> _Listed:
         return reader(path.read_text(encoding="utf-8-sig"), query)
     except OSError as error:
         raise InputError(what, expected="a file", got=error.strerror or str(error)) from None
+    except _ImageError as error:
+        raise InputError(
+            what,
+            expected="the boxes of one image, or of one that is named as the query is",
+            got=str(error),
+            fix="keep those of one image, or name the images as your files are named",
+        ) from None
     except (ValueError, RecursionError, csv.Error) as error:
         raise InputError(
             what,
@@ -188,25 +199,35 @@ def _choose(images: Mapping[Any, Any], query: Query | None) -> Any:
     """The id of the query's image among id -> file name (or the id again); None of none."""
     if len(images) < 2:
         return next(iter(images), None)
-    found = [key for key, name in images.items() if query and _means(name, query)]
-    if len(found) == 1:
-        return found[0]
     if query is None:
-        raise _DefectError(f"boxes of {len(images)} images; keep those of one")
-    raise _DefectError(
-        f"boxes of {len(images)} images, {len(found) or 'none'} of which "
-        f"{'are' if len(found) > 1 else 'is'} called {query.name!r}"
-    )
+        raise _ImageError(f"those of {len(images)} images")
+    for alike in (_same_name, _same_stem, _same_number):
+        if found := [key for key, name in images.items() if alike(_path(name), query)]:
+            break
+    if len(found) != 1:
+        raise _ImageError(
+            f"those of {len(images)} images, {len(found) or 'none'} of them called {query.name!r}"
+        )
+    return found[0]
 
 
-def _means(name: Any, query: Query) -> bool:
-    """Whether a file name or an id, such as 139 or 'val/000139.jpg', is the query's."""
-    own = {query.name, *(path.name for path in query.paths[:1])}
-    # Either kind of slash separates folders.
-    path = PureWindowsPath(str(name))
-    if {path.name, path.stem} & own:
-        return True
-    return isinstance(name, int) and query.name.isdecimal() and int(query.name) == name
+def _path(name: Any) -> PureWindowsPath:
+    # Of Windows, because either kind of slash separates folders there.
+    return PureWindowsPath(str(name))
+
+
+def _same_name(image: PureWindowsPath, query: Query) -> bool:
+    return bool(query.paths) and image.name == query.paths[0].name
+
+
+def _same_stem(image: PureWindowsPath, query: Query) -> bool:
+    return image.stem == query.name
+
+
+def _same_number(image: PureWindowsPath, query: Query) -> bool:
+    """Whether both are numbers, as in 139 and 000139.jpg, and the same."""
+    both = image.stem.isdecimal() and query.name.isdecimal()
+    return both and int(image.stem) == int(query.name)
 
 
 # --- entries ---------------------------------------------------------------------------------

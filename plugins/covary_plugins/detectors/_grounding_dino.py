@@ -43,8 +43,11 @@ class GroundingDinoNetwork(ZeroShotNetwork):
             "mm-grounding-dino": "MMGroundingDinoForObjectDetection",
         }
     )
+    # Eager attention adds the mask that keeps classes apart, which is of booleans, to its logits.
+    attention = MappingProxyType({"": "eager", "backbone_config": "eager", "text_config": "sdpa"})
     image_processor = "GroundingDinoImageProcessorPil"
     tokenizer = "BertTokenizer"
+    vocabulary = ("tokenizer.json", "vocab.txt")
 
     def __init__(self, name: str, text_threshold: float) -> None:
         super().__init__(name, torch.float32)

@@ -48,8 +48,12 @@ class ZeroShotNetwork(ABC):
     """Name of the component, for messages."""
     kinds: ClassVar[Mapping[str, str]]
     """``model_type`` of a configuration -> class of transformers."""
+    attention: ClassVar[Mapping[str, str]]
+    """Implementation by part; one of the configuration's choosing could be code from elsewhere."""
     image_processor: ClassVar[str]
     tokenizer: ClassVar[str]
+    vocabulary: ClassVar[tuple[str, ...]]
+    """Files of which the tokenizer needs one."""
 
     def __init__(self, name: str, dtype: torch.dtype) -> None:
         import transformers
@@ -58,9 +62,9 @@ class ZeroShotNetwork(ABC):
         self._folder = folder_of(name, f"model of detector {self.detector}", "transformers")
         network = Network.read(self._folder)
         kind = self._kind(network)
+        self._check_vocabulary()
         with quiet():
-            # An attention of the configuration's choosing could be code from elsewhere.
-            options = {"attn_implementation": "eager"}
+            options = {"attn_implementation": dict(self.attention)}
             self._model = load_network(getattr(transformers, kind), options, network, dtype)
             self._processor = load_saved(getattr(transformers, self.image_processor), self._folder)
             self._tokenizer = load_saved(getattr(transformers, self.tokenizer), self._folder)
@@ -143,6 +147,16 @@ class ZeroShotNetwork(ABC):
                 fix="`covary list detector` shows the detectors for other networks",
             )
         return self.kinds[str(given)]
+
+    def _check_vocabulary(self) -> None:
+        # Without any, transformers makes a tokenizer that knows no word.
+        if not any((self._folder / name).is_file() for name in self.vocabulary):
+            raise CheckpointError(
+                f"tokenizer in {self._folder}",
+                expected=" or ".join(self.vocabulary),
+                got="none of them",
+                fix="fetch the whole folder again",
+            )
 
 
 def corners(boxes: Tensor) -> Tensor:

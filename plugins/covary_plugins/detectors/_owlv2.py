@@ -26,8 +26,10 @@ class Owlv2Network(ZeroShotNetwork):
 
     detector = "owlv2"
     kinds = MappingProxyType({"owlv2": "Owlv2ForObjectDetection"})
+    attention = MappingProxyType({"": "eager", "vision_config": "eager", "text_config": "eager"})
     image_processor = "Owlv2ImageProcessorPil"
     tokenizer = "CLIPTokenizer"
+    vocabulary = ("tokenizer.json", "vocab.json")
 
     def __init__(self, name: str, dtype: torch.dtype, template: str) -> None:
         super().__init__(name, dtype)

@@ -19,8 +19,7 @@ class TestGroundingDino(DetectorContract):
 
     @pytest.fixture(autouse=True)
     def _model(self, dino: Path) -> None:
-        # Of the boxes, which are random, those that the box rule can cluster.
-        self.params = {"model": str(dino), "prompt": PROMPT, "threshold": 0.9, "min_size": 3}
+        self.params = {"model": str(dino), "prompt": PROMPT, "threshold": 0.9}
 
 
 class TestMMGroundingDino(DetectorContract):
@@ -33,7 +32,6 @@ class TestMMGroundingDino(DetectorContract):
             "prompt": PROMPT,
             "threshold": 0,
             "text_threshold": 0,
-            "min_size": 3,
         }
 
 
@@ -42,4 +40,4 @@ class TestOwlv2(DetectorContract):
 
     @pytest.fixture(autouse=True)
     def _model(self, owl: Path) -> None:
-        self.params = {"model": str(owl), "prompt": PROMPT, "threshold": 0, "min_size": 3}
+        self.params = {"model": str(owl), "prompt": PROMPT, "threshold": 0}
