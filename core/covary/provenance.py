@@ -99,7 +99,7 @@ class Comparison:
     same_image: bool
     """Whether X_0 is equal to the last bit."""
     changed: tuple[str, ...] = ()
-    """What differs in inputs, components or versions since the first run."""
+    """What differs in inputs, components, versions or detected objects since the first run."""
 
     @property
     def reproduced(self) -> bool:
@@ -409,11 +409,17 @@ def _versions() -> dict[str, str]:
 
 
 def _changes(before: dict[str, Any], after: dict[str, Any]) -> tuple[str, ...]:
-    """What differs between two runs' inputs, components, versions and machine, in words."""
+    """What differs between two runs: inputs, components, versions, machine, detected objects."""
     changes = []
     for group in ("inputs", "components", "versions", "machine"):
         old, new = before.get(group, {}), after.get(group, {})
         for key in sorted(set(old) | set(new)):
             if old.get(key) != new.get(key):
                 changes.append(f"{group} {key}: {old.get(key)} -> {new.get(key)}")
+    labels = [
+        ", ".join(one["label"] for one in data.get("result", {}).get("objects", ())) or "none"
+        for data in (before, after)
+    ]
+    if labels[0] != labels[1]:
+        changes.append(f"objects: {labels[0]} -> {labels[1]}")
     return tuple(changes)
