@@ -111,6 +111,7 @@ class Saliency(ForegroundRule):
 
         from covary import Foreground
 
+        from ._confidence import confidence, probability
         from ._sizes import check_same_size
 
         check_same_size(clusters, image)
@@ -123,7 +124,8 @@ class Saliency(ForegroundRule):
         chosen = (counts > 0) & (scores > theta)
         listed = ", ".join(f"{score:.2f}" for score in scores.tolist())
         reason = f"mean saliency of the clusters is {listed}; foreground is above {theta:g}"
-        return Foreground.from_clusters(clusters, chosen, scores, reason)
+        sure = confidence(clusters, chosen, probability(scores, theta, limit=1))
+        return Foreground.from_clusters(clusters, chosen, scores, reason, sure)
 
     def heat_map(self, size: tuple[int, int]) -> torch.Tensor:
         """The saliency of an image or box (H, W), float32 in 0..1.
