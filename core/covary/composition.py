@@ -28,6 +28,9 @@ __all__ = ["Fit", "border_only", "compose", "content_colours", "cut_out"]
 Fit = Literal["exact", "cover", "stretch"]
 """What to do with a new background of another size."""
 
+_LEAST_FEATHER = 0.05
+"""A Gaussian this narrow, in pixels, has no weight but in its middle pixel."""
+
 
 def compose(
     content: torch.Tensor,
@@ -119,10 +122,14 @@ def content_colours(image: torch.Tensor, alpha: torch.Tensor, reach: int) -> tor
         reach: pixels to look in each direction, from 1.
     """
     colours = image.float()
-    content = _local_mean(colours, alpha, reach)
-    background = _local_mean(colours, 1 - alpha, reach)
-    unexplained = colours - alpha * content - (1 - alpha) * background
-    return (content + alpha * unexplained).clamp(0, 255)
+    content = background = colours
+    # The first averages still hold mixed pixels; the second are of what the first made of them.
+    for _ in range(2):
+        content = _local_mean(content, alpha, reach)
+        background = _local_mean(background, 1 - alpha, reach)
+        unexplained = colours - alpha * content - (1 - alpha) * background
+        content = (content + alpha * unexplained).clamp(0, 255)
+    return content
 
 
 def _local_mean(colours: torch.Tensor, weight: torch.Tensor, reach: int) -> torch.Tensor:
@@ -173,6 +180,8 @@ def _mixes(alpha: torch.Tensor, feather: float = 0.0) -> bool:
 
 def _blurred(alpha: torch.Tensor, deviation: float) -> torch.Tensor:
     """``alpha`` under a Gaussian blur."""
+    if deviation < _LEAST_FEATHER:
+        return alpha
     from kornia.filters import gaussian_blur2d
 
     window = 2 * max(1, round(3 * deviation)) + 1
