@@ -23,22 +23,26 @@ if TYPE_CHECKING:
 __all__ = ["ZeroShotDetector", "ZeroShotParams"]
 
 
-class ZeroShotParams(Selection):
-    """Parameters of every detector that finds classes by their words."""
-
+class _Words(covary.Params):
     model: str = Field(min_length=1, description="The network: a folder, or a hub id.")
     prompt: str = Field(
         min_length=1,
         description="Classes to find, separated by commas. A last piece that starts with a "
         "preposition is said of all of them: 'sofa, coffee table, rug, in a livingroom'.",
     )
-    nms: float = Field(0.5, ge=0, le=1, description=Selection.model_fields["nms"].description)
 
     @field_validator("prompt")
     @classmethod
     def _names_classes(cls, value: str) -> str:
         Prompt.parse(value)
         return value
+
+
+# In this order of bases the words are listed first.
+class ZeroShotParams(Selection, _Words):
+    """Parameters of every detector that finds classes by their words."""
+
+    nms: float = Field(0.5, ge=0, le=1, description=Selection.model_fields["nms"].description)
 
 
 class ZeroShotDetector(covary.Detector):

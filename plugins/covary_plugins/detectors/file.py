@@ -23,6 +23,16 @@ __all__ = ["FileBoxes"]
 Corners = tuple[float, float, float, float]
 
 
+class _Origin(covary.Params):
+    file: Path | None = Field(None, description="File of boxes, .json or .csv.")
+    boxes: Annotated[tuple[Corners, ...], Field(min_length=1)] | None = Field(
+        None, description="Instead: list of (x0, y0, x1, y1) in pixels, ends exclusive."
+    )
+    labels: tuple[str, ...] = Field(
+        (), description="What is in each of `boxes`, in their order; unset: not said."
+    )
+
+
 class FileBoxes(covary.Detector):
     """Boxes from a file, or given as numbers.
 
@@ -37,15 +47,7 @@ class FileBoxes(covary.Detector):
     an image with no boxes is then one in which nothing was found.
     """
 
-    class Params(Selection):
-        file: Path | None = Field(None, description="File of boxes, .json or .csv.")
-        boxes: Annotated[tuple[Corners, ...], Field(min_length=1)] | None = Field(
-            None, description="Instead: list of (x0, y0, x1, y1) in pixels, ends exclusive."
-        )
-        labels: tuple[str, ...] = Field(
-            (), description="What is in each of `boxes`, in their order; unset: not said."
-        )
-
+    class Params(Selection, _Origin):
         @model_validator(mode="after")
         def _one_origin(self) -> Self:
             if (self.file is None) == (self.boxes is None):
