@@ -16,6 +16,7 @@ from .interfaces import (
     FeatureSpace,
     ForegroundRule,
     Refiner,
+    SupportsInputs,
     SupportsRegions,
     VariantSource,
 )
@@ -120,6 +121,14 @@ class Stages:
                     yield class_place(label, slot), slot, own[slot]
         for index, refiner in enumerate(self.refiners):
             yield f"refine.{index}", "refiner", refiner
+
+    def inputs(self) -> dict[str, str]:
+        """Every file that components have read so far -> its sha256; a source tells of its own."""
+        inputs: dict[str, str] = {}
+        for _, kind, component in self.components():
+            if kind != "source" and isinstance(component, SupportsInputs):
+                inputs |= component.inputs()
+        return inputs
 
     def recipe(self) -> Recipe:
         """The components as data: canonical ids, defaults spelt out."""

@@ -296,7 +296,7 @@ class Pipeline:
             reconstruction=None if reconstruction is None else reconstruction.cpu(),
             detected=self.detector is not None,
         )
-        data = record.finish(self.recipe, asked, variants, result)
+        data = record.finish(self.recipe, asked, variants, result, self._stages.inputs())
         return replace(result, provenance=data)
 
     def summarise(self, query: QueryLike | None = None, *, seed: int | None = None) -> StyleSummary:

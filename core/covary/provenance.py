@@ -66,9 +66,17 @@ class Record:
         self._seconds[name] += time.perf_counter() - start
 
     def finish(
-        self, recipe: Recipe, query: Query, variants: Variants, result: Segmentation
+        self,
+        recipe: Recipe,
+        query: Query,
+        variants: Variants,
+        result: Segmentation,
+        inputs: Mapping[str, str],
     ) -> dict[str, Any]:
-        """Everything there is to say, as plain data."""
+        """Everything there is to say, as plain data.
+
+        ``inputs`` are the files that components other than the source have read, with their sha256.
+        """
         return {
             "format": 1,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -76,7 +84,7 @@ class Record:
             "seed": self._ctx.seed,
             "recipe": recipe.model_dump(mode="json"),
             "components": components_data(recipe),
-            "inputs": dict(variants.inputs),
+            "inputs": {**variants.inputs, **inputs},
             "image": _image_data(result, variants),
             "result": _result_data(result, recipe),
             "seconds": {name: round(value, 6) for name, value in self._seconds.items()},

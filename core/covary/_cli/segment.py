@@ -220,7 +220,8 @@ def _report(batch: Batch) -> None:
     if kept := batch.count("kept"):
         words[0] += f" ({kept} kept from before)"
     if batch.pipeline.detector is not None:
-        found = ", ".join(f"{count} {label}" for label, count in batch.objects().items())
+        names = batch.objects().items()
+        found = ", ".join(f"{count} {label or 'without a name'}" for label, count in names)
         words.append(f"objects: {found or 'none'}")
     if missing := sum(not outcome.found for outcome in whole):
         words.append(f"{missing} without confident foreground")
