@@ -182,7 +182,7 @@ def cut_outs(
     for name, mask in wanted:
         share = saved.share_of(mask)
         rgba = cut_out(saved.image, mask if share is None else share, edge=edge)
-        picture = Image.fromarray(rgba.permute(1, 2, 0).contiguous().numpy(), mode="RGBA")
+        picture = Image.fromarray(rgba.permute(1, 2, 0).contiguous().numpy())
         box = picture.getchannel("A").getbbox() if trim else None
         pictures.append((name, picture.crop(box) if box else picture))
     return pictures

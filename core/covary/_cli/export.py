@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["export"]
 
+_SUFFIXES = {"palette": "png", "rgba": "png", "svg": "svg"}
+
 
 @click.command(short_help="Write results as COCO, palette PNG, cut-outs or SVG.")
 @click.argument(
@@ -86,14 +88,15 @@ def export(
     for result in results:
         if not result.found:
             remark(f"{result.name}: no foreground: {result.reason}")
+            if form != "coco":  # an earlier export's must not pass for this result's
+                (target / f"{result.name}.{_SUFFIXES[form]}").unlink(missing_ok=True)
     shown = [result for result in results if result.found]
     if form == "coco":
         files = [_relative(result, target) for result in results]
         _write_texts(target, {"coco.json": json.dumps(exports.coco(results, files)) + "\n"})
     elif form == "svg":
-        _write_texts(
-            target, {f"{one.name}.svg": exports.svg(one, tolerance=tolerance) for one in shown}
-        )
+        for one in shown:
+            _write_texts(target, {f"{one.name}.svg": exports.svg(one, tolerance=tolerance)})
     elif form == "rgba":
         for one in shown:
             _write_pictures(target, exports.cut_outs(one, each=each, trim=trim))
