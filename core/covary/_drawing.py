@@ -35,6 +35,8 @@ PALETTE: tuple[Colour, ...] = (
 )  # fmt: skip
 # Without grey, which is what the background is shown in.
 _COLOURS = tuple(colour for colour in PALETTE if len(set(colour)) > 1)
+_TINT = 0.6
+"""Share of the colour: objects are told apart and still look like themselves."""
 _ROWS = 512
 _MOST_NAMES = 40
 """Names written on one picture; beyond that they would hide it."""
@@ -87,7 +89,7 @@ def tinted(image: torch.Tensor, numbers: torch.Tensor, colours: Sequence[Colour]
         rows = slice(first, first + _ROWS)
         part, number = image[:, rows].float(), numbers[rows].long()
         colour = table[number].permute(2, 0, 1)
-        mixed = torch.where(number > 0, 0.5 * part + 0.5 * colour, dimmed(part))
+        mixed = torch.where(number > 0, torch.lerp(part, colour, _TINT), dimmed(part))
         shown[:, rows] = mixed.round().to(torch.uint8)
     edge = outline(numbers > 0, numbers)
     shown[:, edge] = table[numbers[edge].long()].T.to(torch.uint8)

@@ -364,7 +364,7 @@ class TestFilesOfObjects:
         for y, x in [(30, 69), (69, 20), (69, 69), (50, 20)]:  # the frame, ends inclusive
             assert torch.equal(shown[:, y, x], colour)
         assert torch.equal(shown[:, 40, 30], colour)  # the outline
-        mixed = (image[:, 50, 40].float() + colour.float()) / 2
+        mixed = 0.4 * image[:, 50, 40].float() + 0.6 * colour.float()
         assert (shown[:, 50, 40].float() - mixed).abs().max() <= 0.5  # inside
         far = shown[:, 75:, :]
         assert (far == far[0, 0, 0]).all()  # grey
