@@ -170,7 +170,11 @@ def settings(label: str) -> list[Setting]:
             expand=0.0,
         ),
     ]
-    return [first, *changed]
+    return [first, *(one for one in changed if _numbers(one) != _numbers(first))]
+
+
+def _numbers(setting: Setting) -> dict[str, Any]:
+    return {key: value for key, value in setting.row().items() if key != "setting"}
 
 
 def evaluate(
@@ -262,6 +266,7 @@ def main() -> None:
         f"--variants {args.variants}",
         "resolution": args.resolution,
         "variants": args.variants,
+        "preset": covary.Pipeline.preset("rooms").recipe.model_dump(mode="json"),
         "settings": rows,
         "instances": whole,
     }
