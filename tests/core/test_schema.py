@@ -40,7 +40,7 @@ def documented_files() -> Iterator[tuple[str, str]]:
     """Every pipeline file in the documentation."""
     for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
         for block in re.findall(r"^```toml\n(.*?)^```", page.read_text("utf-8"), re.M | re.S):
-            if set(tomllib.loads(block)) == set(SLOTS):
+            if set(tomllib.loads(block)) >= set(SLOTS):
                 yield page.name, block
 
 
@@ -76,7 +76,7 @@ def test_of_every_documented_file() -> None:
     assert {"pipeline-files.md", "your-variants.md", "controlnet.md"} <= {name for name, _ in files}
     for name, text in files:
         data = tomllib.loads(text)
-        uses = [Recipe.parse(data).model_dump()[slot]["use"] for slot in SLOTS]
+        uses = [spec.use for _, _, spec in Recipe.parse(data).specs()]
         known = {name for entry in covary.components() for name in (entry.name, entry.id)}
         if {*uses} <= known:  # the tutorials make plugins that are not installed here
             assert errors(data) == [], name
@@ -118,12 +118,34 @@ def test_a_mistake_is_one_error_that_names_it(stage: str, given: object, message
     assert re.match(message, found[0])
 
 
+def test_of_everything_that_a_file_may_say() -> None:
+    own = {"features": "rgb", "clusterer": {"use": "lloyd", "k": 2}, "foreground": "covary/border"}
+    whole = {
+        **WHOLE,
+        "detector": {"use": "worlds", "labels": ["sofa"]},
+        "classes": {"sofa": own, "coffee table": {}},
+        "refine": ["guided", {"use": "cleanup"}],
+        "soft": True,
+    }
+    assert errors(whole) == []
+    assert errors(Recipe.parse(whole).model_dump(mode="json")) == []
+
+
 def test_a_missing_stage() -> None:
     (found,) = errors({slot: WHOLE[slot] for slot in SLOTS[1:]})
     assert found == "$: 'source' is a required property"
 
 
-KINDS = [(entry.kind, entry.id) for entry in covary.components() if entry.kind in SLOTS]
+KINDS = [
+    (entry.kind, entry.id)
+    for entry in covary.components()
+    if entry.kind in (*SLOTS, "detector", "refiner")
+]
+
+
+def with_component(kind: str, spec: dict[str, Any]) -> dict[str, Any]:
+    """A whole file in which a component has its place."""
+    return {**WHOLE, "refine": ["guided", spec]} if kind == "refiner" else {**WHOLE, kind: spec}
 
 
 @given(st.data())
@@ -139,7 +161,7 @@ def test_what_covary_accepts_has_no_error(data: st.DataObject) -> None:
         component.Params.model_validate(params, strict=True)
     except ValueError:
         return
-    assert errors({**WHOLE, slot: {"use": name, **params}}) == []
+    assert errors(with_component(slot, {"use": name, **params})) == []
 
 
 @given(st.sampled_from(KINDS), st.from_regex(r"[a-z]{1,6}", fullmatch=True))
@@ -147,7 +169,7 @@ def test_an_unknown_parameter_is_refused(component: tuple[str, str], key: str) -
     slot, name = component
     if key == "use" or key in registry().find(name, slot).load().Params.model_fields:
         return
-    found = errors({**WHOLE, slot: {"use": name, key: 1}})
+    found = errors(with_component(slot, {"use": name, key: 1}))
     assert any(f"{key!r} was unexpected" in error for error in found)
 
 
