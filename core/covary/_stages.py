@@ -17,6 +17,7 @@ from .interfaces import (
     ForegroundRule,
     Refiner,
     SupportsInputs,
+    SupportsParts,
     SupportsRegions,
     VariantSource,
 )
@@ -129,6 +130,12 @@ class Stages:
             if kind != "source" and isinstance(component, SupportsInputs):
                 inputs |= component.inputs()
         return inputs
+
+    def known_parts(self) -> tuple[str, ...]:
+        """Every name of a part that the foreground rules say they may give, in their order."""
+        rules = [part for _, kind, part in self.components() if kind == "foreground"]
+        names = (name for r in rules if isinstance(r, SupportsParts) for name in r.part_names())
+        return tuple(dict.fromkeys(names))
 
     def recipe(self) -> Recipe:
         """The components as data: canonical ids, defaults spelt out."""

@@ -42,6 +42,7 @@ __all__ = [
     "SupportsInitialCenters",
     "SupportsInputs",
     "SupportsMemoryEstimate",
+    "SupportsParts",
     "SupportsPredict",
     "SupportsRegions",
     "SupportsSize",
@@ -252,6 +253,17 @@ class SupportsPredict(Protocol):
         self, summary: StyleSummary, centers: torch.Tensor, ctx: RunContext | None = None
     ) -> torch.Tensor:
         """Labels int32 (H, W) of the nearest of ``centers`` float32 (K, D)."""
+
+
+@runtime_checkable
+class SupportsParts(Protocol):
+    """A foreground rule that names clusters from a fixed list.
+
+    Parts then have the same numbers and colours in every image, whichever of them it shows.
+    """
+
+    def part_names(self) -> Sequence[str]:
+        """Every name that the rule may give, in the order in which parts are numbered."""
 
 
 @runtime_checkable

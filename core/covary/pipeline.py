@@ -295,6 +295,7 @@ class Pipeline:
             crop=variants.crop,
             reconstruction=None if reconstruction is None else reconstruction.cpu(),
             detected=self.detector is not None,
+            known_parts=self._stages.known_parts(),
         )
         data = record.finish(self.recipe, asked, variants, result, self._stages.inputs())
         return replace(result, provenance=data)

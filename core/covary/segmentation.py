@@ -124,6 +124,8 @@ class Segmentation:
     """What the generator makes of a photo X_0, uint8 (3, H, W); a bad one means a bad mask."""
     detected: bool = False
     """Whether the regions are what a detector found."""
+    known_parts: tuple[str, ...] = ()
+    """Every name of a part that the foreground rules may give, where they say so."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -206,9 +208,9 @@ class Segmentation:
 
     @cached_property
     def part_names(self) -> tuple[str, ...]:
-        """The names that the foreground rules gave to clusters, in alphabetical order."""
+        """The names of parts: ``known_parts``, then others that were given, by the alphabet."""
         names = {name for region in self.regions for name in region.foreground.names}
-        return tuple(sorted(names - {""}))
+        return (*self.known_parts, *sorted(names - {"", *self.known_parts}))
 
     @cached_property
     def parts(self) -> torch.Tensor:

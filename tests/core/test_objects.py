@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -445,6 +446,23 @@ class TestParts:
         expected = np.choose(labels, [0, 2, 1, 1])
         assert np.array_equal(seg.parts.numpy(), expected)
         assert seg.provenance["result"]["parts"] == ["leaf", "stem"]
+
+    def test_keep_their_numbers_where_the_rule_knows_all_names(self) -> None:
+        class Known(Rest):
+            def part_names(self) -> Sequence[str]:
+                return ("stem", "flower", "leaf")
+
+            def select(
+                self, clusters: covary.ClusterMap, image: torch.Tensor, ctx: Any = None
+            ) -> covary.Foreground:
+                found = super().select(clusters, image, ctx)
+                return dataclasses.replace(found, names=("", "leaf", "bud")[: clusters.k])
+
+        seg = plain().replace(foreground=Known())(seed=3)
+        assert seg.part_names == ("stem", "flower", "leaf", "bud")
+        assert np.array_equal(seg.parts.numpy(), np.choose(seg.labels.numpy(), [0, 3, 4]))
+        none = pipeline(foreground=Known())(seed=3)
+        assert none.part_names == ("stem", "flower", "leaf")
 
     def test_are_none_without_names(self) -> None:
         seg = plain()(seed=3)
