@@ -11,7 +11,9 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 __all__ = [
+    "OBJECTS",
     "PALETTE",
+    "PARTS",
     "Marked",
     "Rectangle",
     "dimmed",
@@ -35,8 +37,8 @@ PALETTE: tuple[Colour, ...] = (
 )  # fmt: skip
 # Without grey, which is what the background is shown in.
 _COLOURS = tuple(colour for colour in PALETTE if len(set(colour)) > 1)
-_TINT = 0.6
-"""Share of the colour: objects are told apart and still look like themselves."""
+OBJECTS, PARTS = 0.6, 0.8
+"""Shares of the colour: objects still look like themselves; parts, which touch, are told apart."""
 _ROWS = 512
 _MOST_NAMES = 40
 """Names written on one picture; beyond that they would hide it."""
@@ -72,13 +74,16 @@ def object_colours(labels: Sequence[str], colours: Mapping[str, Colour]) -> list
     return chosen
 
 
-def tinted(image: torch.Tensor, numbers: torch.Tensor, colours: Sequence[Colour]) -> torch.Tensor:
+def tinted(
+    image: torch.Tensor, numbers: torch.Tensor, colours: Sequence[Colour], share: float = OBJECTS
+) -> torch.Tensor:
     """The image in grey, with the pixels of each number in its colour and outlined.
 
     Args:
         image: uint8 (3, H, W).
         numbers: integers (H, W), 0 for the background and i + 1 for ``colours[i]``.
         colours: RGB.
+        share: how much of the colour to mix in.
 
     Returns:
         uint8 (3, H, W).
@@ -89,7 +94,7 @@ def tinted(image: torch.Tensor, numbers: torch.Tensor, colours: Sequence[Colour]
         rows = slice(first, first + _ROWS)
         part, number = image[:, rows].float(), numbers[rows].long()
         colour = table[number].permute(2, 0, 1)
-        mixed = torch.where(number > 0, torch.lerp(part, colour, _TINT), dimmed(part))
+        mixed = torch.where(number > 0, torch.lerp(part, colour, share), dimmed(part))
         shown[:, rows] = mixed.round().to(torch.uint8)
     edge = outline(numbers > 0, numbers)
     shown[:, edge] = table[numbers[edge].long()].T.to(torch.uint8)

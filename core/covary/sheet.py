@@ -179,7 +179,8 @@ def _scene_picture(tile: Tile, scene: Scene, side: int, colours: _Colours) -> Im
         numbers = read_instances(numbers)
     marked = _drawing.object_colours([one.label for one in scene.objects], colours.labels)
     inks = [colours.parts[name] for name in scene.parts] if scene.parts else marked
-    picture = _scaled(to_pil(_drawing.tinted(image, numbers, inks)), side)
+    share = _drawing.PARTS if scene.parts else _drawing.OBJECTS
+    picture = _scaled(to_pil(_drawing.tinted(image, numbers, inks, share)), side)
     size = 16 if side >= 256 else 12
     corner = _name_extent(ImageDraw.Draw(picture), tile.name, picture.width, size)
     scale = picture.width / image.shape[2]

@@ -280,7 +280,7 @@ class TestParts:
         legend = np.array(sheet)[plain_sheet.height :]
         for colour in name_colours(["eyes", "hair", "skin"]).values():
             assert (legend == colour).all(-1).sum() >= 17 * 17
-        tinted = np.array(name_colours(["eyes", "hair", "skin"])["hair"]) * 0.6 + 120 * 0.4
+        tinted = np.array(name_colours(["eyes", "hair", "skin"])["hair"]) * 0.8 + 120 * 0.2
         assert np.abs(tinted - hair).max() <= 0.5
 
     def test_a_legend_of_many_names_takes_rows(self) -> None:
