@@ -341,6 +341,16 @@ def test_missing_files(model: Path, tmp_path: Path, room: torch.Tensor, name: st
         detector(copy).detect(room)
 
 
+def test_tokenizers_in_their_older_files(model: Path, tmp_path: Path, room: torch.Tensor) -> None:
+    """A list of words, or words and merges, as older folders have them."""
+    copy = shutil.copytree(model, tmp_path / model.name)
+    vocabulary = json.loads((copy / "tokenizer.json").read_text())["model"]["vocab"]
+    (copy / "tokenizer.json").unlink()
+    if model.name != "owl":
+        (copy / "vocab.txt").write_text("\n".join(sorted(vocabulary, key=vocabulary.__getitem__)))
+    assert detector(copy).detect(room) == detector(model).detect(room)
+
+
 @pytest.mark.parametrize("share", [0.01, 0.999])
 def test_truncated_weights(model: Path, tmp_path: Path, room: torch.Tensor, share: float) -> None:
     copy = shutil.copytree(model, tmp_path / model.name)
