@@ -300,3 +300,13 @@ def test_csv_comes_back_as_it_was_written(
         for (x, y, width, height), label, score in rows
     ]
     assert found == sorted(expected, key=lambda each: -each.score)
+
+
+def test_the_box_rule_records_its_file(tmp_path: Path) -> None:
+    path = written(tmp_path, [[0, 0, 5, 6]])
+    digest = {str(path): sha256(path.read_bytes()).hexdigest()}
+    for params in ({"file": path}, {"detector": ("file", {"file": str(path)})}):
+        rule = covary.create("box", "foreground", **params)
+        assert rule.inputs() == {}
+        rule.regions(PICTURE)
+        assert rule.inputs() == digest
