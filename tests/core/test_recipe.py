@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Literal
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 import covary
 from covary import InputError, ParamsError, Recipe, Spec
@@ -73,7 +74,9 @@ class TestSpec:
     def test_unknown_parameters_suggest(self) -> None:
         with pytest.raises(ParamsError, match=r"Lloyd has no parameter 'maxiter'; did you mean"):
             Spec(use="lloyd", maxiter=7).create("clusterer")
-        with pytest.raises(ParamsError, match=r"'k' of Lloyd.*greater than or equal to 1, got 0"):
+        with pytest.raises(
+            ParamsError, match=r"'k' of Lloyd.*greater than or equal to 1 or 'auto', got 0"
+        ):
             Spec(use="lloyd", k=0).create("clusterer")
 
     def test_parameters_without_a_default_are_asked_for(self) -> None:
@@ -94,6 +97,23 @@ class TestSpec:
             Sized()
         with pytest.raises(ParamsError, match=r"parameters of Sized: expected an even side, got"):
             Sized(side=3)
+
+    def test_a_parameter_of_several_kinds_is_one_complaint(self) -> None:
+        class Chosen(covary.Clusterer):
+            class Params(covary.Params):
+                k: Annotated[int, Field(ge=1)] | Literal["auto"] = 3
+                n: int = 1
+
+            def fit(self, summary, ctx=None):
+                raise NotImplementedError
+
+        with pytest.raises(ParamsError) as caught:
+            Chosen(k=0)
+        assert str(caught.value).startswith(
+            "parameter 'k' of Chosen: expected greater than or equal to 1 or 'auto', got 0;"
+        )
+        with pytest.raises(ParamsError, match=r"'k' of Chosen \(and 1 more\): expected .*'auto'"):
+            Chosen(k="many", n="many")
 
     def test_several_complaints_are_counted(self) -> None:
         with pytest.raises(ParamsError, match=r"\(and 1 more\)"):

@@ -86,8 +86,16 @@ def test_of_every_documented_file() -> None:
     ("stage", "given", "message"),
     [
         ("clusterer", {"use": "lloyd", "kk": 3}, r"clusterer: .*\('kk' was unexpected\)"),
-        ("clusterer", {"use": "lloyd", "k": 0}, "clusterer.k: 0 is less than the minimum of 1"),
-        ("clusterer", {"use": "covary/lloyd", "k": "3"}, "clusterer.k: '3' is not of type"),
+        (
+            "clusterer",
+            {"use": "lloyd", "n_init": 0},
+            "clusterer.n_init: 0 is less than the minimum of 1",
+        ),
+        (
+            "clusterer",
+            {"use": "covary/lloyd", "n_init": "3"},
+            "clusterer.n_init: '3' is not of type",
+        ),
         ("clusterer", {"use": "loyd"}, "clusterer.use: 'loyd' is not one of .*'lloyd'"),
         ("clusterer", {"use": "acme/lloyd"}, "clusterer.use: 'acme/lloyd' is not one of"),
         ("clusterer", {"use": "lab"}, "clusterer.use: 'lab' is not one of"),
@@ -103,8 +111,8 @@ def test_of_every_documented_file() -> None:
         ("classes", {"sofa": {"clusterer": "rgb"}}, "classes.sofa.clusterer: 'rgb' is not one of"),
         (
             "classes",
-            {"coffee table": {"clusterer": {"use": "lloyd", "k": 0}}},
-            r"classes\['coffee table'\].clusterer.k: 0 is less than the minimum of 1",
+            {"coffee table": {"clusterer": {"use": "lloyd", "n_init": 0}}},
+            r"classes\['coffee table'\].clusterer.n_init: 0 is less than the minimum of 1",
         ),
         ("classes", ["sofa"], r"classes: \['sofa'\] is not of type 'object'"),
         ("refine", ["lloyd"], r"refine\[0\]: 'lloyd' is not one of "),
@@ -237,7 +245,7 @@ def test_the_command_writes_it_to_a_file(tmp_path: Path) -> None:
     [
         (("k = 4", "k = 4"), ""),
         (("k = 4", "kk = 4"), "'kk' was unexpected"),
-        (("k = 4", "k = 0"), "0 is less than the minimum of 1"),
+        (("k = 4", "n_init = 0"), "0 is less than the minimum of 1"),
         (('"lloyd"', '"loyd"'), '"loyd" is not one of'),
     ],
 )
