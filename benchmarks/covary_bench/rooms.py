@@ -10,9 +10,10 @@ counts as an empty mask. The oracle chooses every cluster that lies mostly insid
 ``low`` counts the seeds whose mIoU is below 0.9, and ``low_by_clusters`` those of them that the
 oracle would not have saved: there the clusters mix the object with something else.
 
-``instances``: the preset's whole results. The IoU of each instance is taken over the whole image,
-from its own mask (``alone``) and again after overlaps were resolved: the smaller box wins. ``miou``
-is that of the resolved mask inside the exact box.
+``instances``: whole results, by the preset and by its common stages alone (``one for all``). The
+IoU of each instance is taken over the whole image, from its own mask (``alone``) and again after
+overlaps were resolved: the smaller box wins. ``miou`` is that of the resolved mask inside the exact
+box.
 
 Seeds start at 1000: smaller ones were looked at while the preset's parameters were chosen.
 """
@@ -185,7 +186,8 @@ def evaluate(
     """Rows of ``settings`` and of ``instances``."""
     wanted = {label: settings(label) for label in worlds.get("rooms").objects}
     inside: dict[tuple[str, str], dict[int, tuple[Score, Score]]] = defaultdict(dict)
-    whole: dict[str, list[dict[str, float]]] = defaultdict(list)
+    whole: dict[tuple[str, str], list[dict[str, float]]] = defaultdict(list)
+    pipes = pipelines(resolution, variants)
     with progress(len(seeds)) as report:
         for done, seed in enumerate(seeds):
             report(f"seed {seed}", done)
@@ -193,20 +195,32 @@ def evaluate(
             for label in room.boxes:
                 for setting in wanted[label]:
                     inside[label, setting.what][seed] = room.judge(label, setting)
-            for label, figures in instances(seed, resolution, variants):
-                whole[label].append({"seed": seed, **figures})
+            for what, pipe in pipes.items():
+                for label, figures in instances(pipe, seed, resolution):
+                    whole[label, what].append({"seed": seed, **figures})
     rows = [
         {"object": label, **setting.row(), **_summary(inside[label, setting.what])}
         for label, some in wanted.items()
         for setting in some
     ]
-    return rows, [{"object": label, **_instances(found)} for label, found in whole.items()]
+    return rows, [
+        {"object": label, "setting": what, **_instances(found)}
+        for (label, what), found in whole.items()
+    ]
 
 
-def instances(seed: int, resolution: int, variants: int) -> Iterator[tuple[str, dict[str, float]]]:
-    """(label, its figures) of every object in the preset's result for a seed."""
+def pipelines(resolution: int, variants: int) -> dict[str, covary.Pipeline]:
+    """The preset, and the same stages for all classes."""
     source = ("worlds", {"world": "rooms", "resolution": resolution, "n": variants})
-    found = covary.Pipeline.preset("rooms", device="cpu").replace(source=source)(seed=seed)
+    preset = covary.Pipeline.preset("rooms", device="cpu").replace(source=source)
+    return {PRESET: preset, "one for all": preset.replace(classes=None)}
+
+
+def instances(
+    pipe: covary.Pipeline, seed: int, resolution: int
+) -> Iterator[tuple[str, dict[str, float]]]:
+    """(label, its figures) of every object in the result of a seed."""
+    found = pipe(seed=seed)
     masks, boxes = exact(seed, resolution)
     for region, one in zip(found.regions, found.objects, strict=True):
         alone = torch.zeros(found.size, dtype=torch.bool)
@@ -264,12 +278,10 @@ def main() -> None:
         f"rooms at {args.resolution}x{args.resolution}, {args.variants} variants",
         [{column: row[column] for column in columns} for row in rows],
     )
+    figures = ("object", "setting", "seeds", "alone", "resolved", "miou")
     print_table(
-        "instances of the preset, IoU over the whole image",
-        [
-            {key: row[key] for key in ("object", "seeds", "alone", "resolved", "miou")}
-            for row in whole
-        ],
+        "instances, IoU over the whole image",
+        [{key: row[key] for key in figures} for row in whole],
     )
     data = {
         "method": __doc__,
