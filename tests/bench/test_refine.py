@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 from pathlib import Path
 
 import pytest
@@ -74,3 +75,11 @@ def test_the_committed_figures_bear_out_what_the_pages_say() -> None:
         for name in ("compose, soft mask", "as compose, mixed in linear light")
     )
     assert ours < light
+
+
+@pytest.mark.parametrize("page", ["soft-masks", "compose"])
+def test_the_tables_of_the_pages_are_those_of_the_results(page: str) -> None:
+    docs = RESULTS.parents[1] / "docs"
+    made = runpy.run_path(str(docs / "make_masks.py"))
+    text = (docs / "how-to" / f"{page}.md").read_text(encoding="utf-8")
+    assert text == made["MADE"][page](), "run: python docs/make_masks.py"
