@@ -169,6 +169,19 @@ class TestWeightedVote(ForegroundRuleContract):
     params = {"rules": ["border", {"use": "corner", "corners": "upper"}], "weights": [2, 1]}
 
 
+class TestParts(ForegroundRuleContract):
+    name = "parts"
+    params = {
+        "parts": [
+            {"name": "face", "mean": (0.5, 0.5), "sigma": (0.12, 0.16)},
+            {"name": "clothes", "mean": (0.5, 0.95), "covariance": ((0.08, 0), (0, 0.01))},
+            {"name": "sky", "mean": (0.1, 0.1), "sigma": 0.3, "weight": 0.7},
+            {"name": "sky", "mean": (0.9, 0.1), "sigma": 0.3, "weight": 0.7},
+        ],
+        "background": ["sky"],
+    }
+
+
 class TestBox(ForegroundRuleContract):
     name = "box"
     params = {"boxes": [(4, 4, 28.4, 28)]}

@@ -17,18 +17,20 @@ from covary import ClusterMap
 __all__ = ["confidence", "probability"]
 
 
-def probability(evidence: torch.Tensor, threshold: float, limit: float = inf) -> torch.Tensor:
+def probability(
+    evidence: torch.Tensor, threshold: float | torch.Tensor, limit: float = inf
+) -> torch.Tensor:
     """The probability that evidence is on the large side of a threshold, float64, as evidence.
 
     Args:
         evidence: in 0..limit, any shape.
-        threshold: in 0..limit; where it is 0 or ``limit``, evidence equal to it is a toss-up.
+        threshold: in 0..limit, one for all or one for each; where it is 0 or ``limit``, evidence
+            equal to it is a toss-up.
         limit: the largest evidence there can be.
     """
     e = evidence.to(torch.float64)
-    above, below = e, torch.full_like(e, threshold)
-    if limit != inf:
-        above, below = e * (limit - threshold), threshold * (limit - e)
+    t = torch.as_tensor(threshold, dtype=torch.float64, device=e.device).expand_as(e)
+    above, below = (e, t) if limit == inf else (e * (limit - t), t * (limit - e))
     total = above + below
     return torch.where(total > 0, above / total.clamp(min=torch.finfo(e.dtype).tiny), 0.5)
 
