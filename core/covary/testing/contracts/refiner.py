@@ -152,3 +152,25 @@ class RefinerContract(ContextContract):
                 name,
                 fix="begin with covary.check_soft(soft, image)",
             )
+
+    def test_serves_a_pipeline(self) -> None:
+        """A pipeline that uses it gives its mask beside the clusters' own."""
+        plain = self.in_pipeline(soft=True)
+        segmentation = self.in_pipeline(refine=[self.create()], soft=True)
+        require(
+            bool((segmentation.raw_mask == plain.mask).all()),
+            "the raw mask of a pipeline with it",
+            expected="that of a pipeline without it",
+            got="another",
+        )
+        given = torch.zeros(plain.size) if plain.soft is None else plain.soft
+        image = plain.image.to(self.device)
+        soft = self.run(self.create(), (given.to(self.device), image))
+        different = int((segmentation.mask != (soft.cpu() > 0.5)).sum())
+        if self.create().determinism == "bitwise":
+            require(
+                not different,
+                "the mask of a pipeline with it",
+                expected="what it makes of the soft mask, above 0.5",
+                got=f"{different} pixels differ",
+            )
