@@ -12,7 +12,18 @@ from pydantic import Field
 import covary
 from covary.provenance import file_sha256
 
-__all__ = ["Boxed", "Colours", "Distinct", "Photo", "Rest", "Stripes", "stripe_map"]
+__all__ = [
+    "Boxed",
+    "Colours",
+    "Distinct",
+    "Given",
+    "Halved",
+    "Photo",
+    "Rest",
+    "Stripes",
+    "Widened",
+    "stripe_map",
+]
 
 
 def stripe_map(seed: int, height: int = 12, width: int = 16, stripes: int = 3) -> np.ndarray:
@@ -139,3 +150,47 @@ class Boxed(Rest):
         self, image: torch.Tensor, ctx: covary.RunContext | None = None
     ) -> Sequence[covary.Box]:
         return [covary.Box(*box) for box in self.params.boxes]
+
+
+class Given(covary.Detector):
+    """The boxes that it is told."""
+
+    class Params(covary.Params):
+        found: tuple[tuple[int, int, int, int, str, float], ...] = Field(
+            (), description="x0, y0, x1, y1, label, score"
+        )
+
+    params: Params
+
+    def detect(
+        self, image: torch.Tensor, ctx: covary.RunContext | None = None
+    ) -> Sequence[covary.Detection]:
+        return [
+            covary.Detection(covary.Box(*corners), label, score)
+            for *corners, label, score in self.params.found
+        ]
+
+
+class Halved(covary.FeatureSpace):
+    """The colours at half their brightness."""
+
+    dtype = "uint8"
+
+    def encode(self, batch: covary.VariantBatch) -> torch.Tensor:
+        return batch.images // 2
+
+
+class Widened(covary.Refiner):
+    """The mask with every pixel's left neighbour in it, or nothing of it."""
+
+    class Params(covary.Params):
+        nothing: bool = Field(False, description="leave nothing")
+
+    params: Params
+
+    def refine(
+        self, soft: torch.Tensor, image: torch.Tensor, ctx: covary.RunContext | None = None
+    ) -> torch.Tensor:
+        wider = soft.clone()
+        wider[:, :-1] = torch.maximum(soft[:, :-1], soft[:, 1:])
+        return wider * (not self.params.nothing)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ._hooks import API_VERSION, hookimpl
     from ._registry import checkpoint_path, components, create, preset_names, problems
     from .catalogue import Catalogue, Checkpoint, Component, Preset, read_catalogue
+    from .composition import compose, cut_out
     from .context import RunContext
     from .errors import (
         AmbiguousNameError,
@@ -45,9 +46,11 @@ if TYPE_CHECKING:
         ForegroundRule,
         LandmarkDetector,
         Params,
+        Refiner,
         SupportsInitialCenters,
         SupportsInputs,
         SupportsMemoryEstimate,
+        SupportsParts,
         SupportsPredict,
         SupportsRegions,
         SupportsSize,
@@ -56,7 +59,8 @@ if TYPE_CHECKING:
     from .pipeline import Pipeline
     from .plan import Plan
     from .recipe import Recipe, Spec
-    from .segmentation import Region, Segmentation
+    from .segmentation import Object, Region, Segmentation
+    from .soft import check_soft, pixel_confidence, soft_mask
     from .summary import StyleSummary, SummaryBuilder
     from .types import (
         Box,
@@ -76,6 +80,7 @@ _MODULES = {
     "_hooks": ("API_VERSION", "hookimpl"),
     "_registry": ("checkpoint_path", "components", "create", "preset_names", "problems"),
     "catalogue": ("Catalogue", "Checkpoint", "Component", "Preset", "read_catalogue"),
+    "composition": ("compose", "cut_out"),
     "context": ("RunContext",),
     "errors": (
         "AmbiguousNameError",
@@ -100,9 +105,11 @@ _MODULES = {
         "ForegroundRule",
         "LandmarkDetector",
         "Params",
+        "Refiner",
         "SupportsInitialCenters",
         "SupportsInputs",
         "SupportsMemoryEstimate",
+        "SupportsParts",
         "SupportsPredict",
         "SupportsRegions",
         "SupportsSize",
@@ -111,7 +118,8 @@ _MODULES = {
     "pipeline": ("Pipeline",),
     "plan": ("Plan",),
     "recipe": ("Recipe", "Spec"),
-    "segmentation": ("Region", "Segmentation"),
+    "segmentation": ("Object", "Region", "Segmentation"),
+    "soft": ("check_soft", "pixel_confidence", "soft_mask"),
     "summary": ("StyleSummary", "SummaryBuilder"),
     "types": (
         "Box",
@@ -151,6 +159,7 @@ __all__ = [
     "LandmarkDetector",
     "MemoryBudgetError",
     "MissingPackageError",
+    "Object",
     "OutputError",
     "Params",
     "ParamsError",
@@ -160,6 +169,7 @@ __all__ = [
     "Preset",
     "Query",
     "Recipe",
+    "Refiner",
     "Region",
     "RunContext",
     "Segmentation",
@@ -169,6 +179,7 @@ __all__ = [
     "SupportsInitialCenters",
     "SupportsInputs",
     "SupportsMemoryEstimate",
+    "SupportsParts",
     "SupportsPredict",
     "SupportsRegions",
     "SupportsSize",
@@ -177,14 +188,19 @@ __all__ = [
     "VariantSource",
     "Variants",
     "check_image",
+    "check_soft",
     "checkpoint_path",
     "components",
+    "compose",
     "create",
+    "cut_out",
     "hookimpl",
+    "pixel_confidence",
     "preset_names",
     "problems",
     "read_catalogue",
     "read_image",
+    "soft_mask",
     "write_png",
 ]
 

@@ -223,7 +223,8 @@ def _use(name: str, kind: str) -> str:
 
     entry = find(name, kind)
     component = entry.create({})
-    use = {"features": _encode, "clusterer": _fit, "foreground": _select}.get(kind)
+    uses = {"features": _encode, "clusterer": _fit, "foreground": _select, "refiner": _refine}
+    use = uses.get(kind)
     if use is None:
         return "loaded, not run: it needs an image or weights"
     import torch
@@ -269,6 +270,15 @@ def _select(rule: Any, device: Any) -> None:
         iterations=1,
     )  # fmt: skip
     foreground_of(rule, rule.select(clusters, image, RunContext(device=device)), clusters)
+
+
+def _refine(refiner: Any, device: Any) -> None:
+    from ._verify import refined_by
+    from .context import RunContext
+
+    image = _image(device)
+    soft = image[0].float() / 255
+    refined_by(refiner, refiner.refine(soft, image, RunContext(device=device)), soft)
 
 
 def _image(device: Any) -> Any:

@@ -614,6 +614,7 @@ def _interface(kind: str) -> type[Configurable]:
         "foreground": interfaces.ForegroundRule,
         "detector": interfaces.Detector,
         "landmarks": interfaces.LandmarkDetector,
+        "refiner": interfaces.Refiner,
     }[kind]
 
 

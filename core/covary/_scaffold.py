@@ -34,6 +34,7 @@ _SUMMARIES = {
     "foreground": "what fills the centre rather than the border",
     "detector": "one box around what differs from the border",
     "landmarks": "five points on a head before a plain background",
+    "refiner": "a mean over neighbours of like colour",
 }
 # Names that a template itself uses at the top of the component's module.
 _TAKEN_CLASSES = frozenset({"Field", "Generator", "Iterator", "Literal", "Sequence", "Tensor"})

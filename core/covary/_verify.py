@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from numbers import Real
 from typing import Any, NoReturn
 
 import torch
@@ -13,19 +14,25 @@ from ._registry import registry
 from .errors import InputError, PluginError
 from .interfaces import Configurable, FeatureSpace
 from .summary import StyleSummary
-from .types import Box, ClusterMap, Foreground, VariantBatch, Variants
+from .types import Box, ClusterMap, Detection, Foreground, VariantBatch, Variants
 
 __all__ = [
+    "MOST_BOXES",
     "batch_of",
     "boxes_of",
     "check_device",
     "clusters_of",
+    "detections_of",
     "encoded_by",
     "foreground_of",
     "number_of_variants",
     "opened_by",
+    "refined_by",
     "untouched",
 ]
+
+MOST_BOXES = 10_000
+"""More than any detector means; instances are told apart by 16 bits in files."""
 
 
 def check_device(stage: str, component: Configurable, device: torch.device) -> None:
@@ -168,6 +175,11 @@ def foreground_of(rule: Configurable, found: Any, clusters: ClusterMap) -> Foreg
     k, device = (clusters.k,), clusters.labels.device
     _check_tensor(found.clusters, f"{what}, clusters", torch.bool, k, None, make)
     _check_tensor(found.scores, f"{what}, scores", torch.float32, k, None, make)
+    _check_tensor(found.confidence, f"{what}, confidence", torch.float32, k, None, make)
+    _check_unit_range(found.confidence, f"{what}, confidence", make)
+    if len(found.names) not in (0, clusters.k):
+        got = f"{len(found.names)} names"
+        _refuse(f"{what}, names", expected=f"{clusters.k}, or none", got=got, fix=make)
     _check_tensor(found.mask, f"{what}, mask", torch.bool, clusters.size, device, make)
     if bool(found.mask.any()) != found.found:
         _refuse(
@@ -191,6 +203,60 @@ def boxes_of(rule: Configurable, found: Any) -> Sequence[Box]:
             fix="return covary.Box(x0, y0, x1, y1) for each",
         )
     return boxes
+
+
+def detections_of(detector: Configurable, found: Any, size: tuple[int, int]) -> Sequence[Detection]:
+    """What ``detect`` returned for an image (H, W)."""
+    what = f"detector {detector.id}, detect()"
+    if isinstance(found, (str, Mapping)) or not hasattr(found, "__iter__"):
+        give = "return [covary.Detection(box, label, score), ...]"
+        _refuse(what, expected="a sequence of covary.Detection", got=_type(found), fix=give)
+    detections = list(found)
+    if len(detections) > MOST_BOXES:
+        raise InputError(
+            f"detector {detector.id}",
+            expected=f"at most {MOST_BOXES:,} boxes",
+            got=f"{len(detections):,}",
+            fix="raise its score threshold, or let it suppress boxes that overlap",
+        )
+    for index, one in enumerate(detections):
+        _check_detection(f"detector {detector.id}, detection {index}", one, size)
+    return detections
+
+
+def _check_detection(what: str, one: Any, size: tuple[int, int]) -> None:
+    make = "return covary.Detection(covary.Box(x0, y0, x1, y1), label, score)"
+    if not isinstance(one, Detection) or not isinstance(one.box, Box):
+        got = _type(one.box if isinstance(one, Detection) else one)
+        _refuse(what, expected="covary.Detection with a covary.Box", got=got, fix=make)
+    if not isinstance(one.label, str):
+        fix = "give the name of the class, not its number"
+        _refuse(f"{what}, label", expected="text", got=repr(one.label), fix=fix)
+    # Numbers of numpy are as good; a bool, which Python counts as a number, is not a score.
+    number = isinstance(one.score, Real) and not isinstance(one.score, bool)
+    if not number or not 0 <= one.score <= 1:
+        fix = "give a probability, and leave out what is not finite"
+        _refuse(f"{what}, score", expected="a number in 0..1", got=repr(one.score), fix=fix)
+    try:
+        one.box.inside(size)
+    except InputError as error:
+        fix = "clip the box to the image, and leave out one that lies wholly outside"
+        _refuse(f"{what}, {error.what}", expected=error.expected, got=error.got, fix=fix)
+
+
+def refined_by(refiner: Configurable, found: Any, soft: torch.Tensor) -> torch.Tensor:
+    """What ``refine`` returned for a soft mask."""
+    what, give = f"refiner {refiner.id}, refine()", "return a mask like the one that was given"
+    shape = tuple(soft.shape)
+    _check_tensor(found, what, torch.float32, shape, soft.device, give)
+    return _check_unit_range(found, what, "clamp it: .clamp(0, 1)")
+
+
+def _check_unit_range(found: torch.Tensor, what: str, fix: str) -> torch.Tensor:
+    low, high = (float(end) for end in found.aminmax())
+    if not (low >= 0 and high <= 1):  # NaN comes out as both ends
+        _refuse(what, expected="values in 0..1", got=f"{low:g}..{high:g}", fix=fix)
+    return found
 
 
 def _check_tensor(

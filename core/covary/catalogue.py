@@ -29,7 +29,7 @@ __all__ = [
     "read_catalogue",
 ]
 
-Kind = Literal["source", "features", "clusterer", "foreground", "detector", "landmarks"]
+Kind = Literal["source", "features", "clusterer", "foreground", "detector", "landmarks", "refiner"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$")]

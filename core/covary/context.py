@@ -6,12 +6,16 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import platformdirs
 import psutil
 import torch
 
 from .errors import InputError
+
+if TYPE_CHECKING:
+    from .types import Query
 
 __all__ = ["RunContext", "cache_folder", "resolve_device"]
 
@@ -66,6 +70,8 @@ class RunContext:
     """Folder for files worth keeping between runs."""
     progress: Callable[[int, int, str], None] = _no_progress
     """Called as ``progress(done, total, what)`` during long work."""
+    query: Query | None = None
+    """What is being segmented; None outside a pipeline."""
 
     def at(self, stage: str, component_id: str) -> RunContext:
         """This context for one stage, so that changing one component reseeds no other."""

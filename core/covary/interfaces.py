@@ -8,7 +8,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+from types import NoneType, UnionType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Literal,
+    Protocol,
+    Union,
+    get_args,
+    get_origin,
+    runtime_checkable,
+)
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -16,6 +27,7 @@ from .errors import ParamsError, did_you_mean
 
 if TYPE_CHECKING:
     import torch
+    from pydantic.fields import FieldInfo
 
     from .context import RunContext
     from .types import (
@@ -38,9 +50,11 @@ __all__ = [
     "ForegroundRule",
     "LandmarkDetector",
     "Params",
+    "Refiner",
     "SupportsInitialCenters",
     "SupportsInputs",
     "SupportsMemoryEstimate",
+    "SupportsParts",
     "SupportsPredict",
     "SupportsRegions",
     "SupportsSize",
@@ -210,6 +224,29 @@ class LandmarkDetector(Configurable, ABC):
         """
 
 
+class Refiner(Configurable, ABC):
+    """Improves a soft mask by looking at the image, e.g. at its edges."""
+
+    @abstractmethod
+    def refine(
+        self, soft: torch.Tensor, image: torch.Tensor, ctx: RunContext | None = None
+    ) -> torch.Tensor:
+        """The improved mask, float32 (H, W) in 0..1, on the device of ``soft``.
+
+        Several refiners work one after another, each on what the one before gave; what is above
+        0.5 in the end is foreground. The clusters' own mask is kept beside it.
+
+        Args:
+            soft: how much of the foreground each pixel is, float32 (H, W) in 0..1; not to be
+                changed in place.
+            image: the image of these pixels, uint8 (3, H, W): all of X_0, or a box of it.
+            ctx: as for a clusterer.
+
+        Raises:
+            InputError: the two are of other dtypes or different sizes.
+        """
+
+
 @runtime_checkable
 class SupportsInitialCenters(Protocol):
     """A clusterer that can start from given centres, so that backends can be compared."""
@@ -228,6 +265,17 @@ class SupportsPredict(Protocol):
         self, summary: StyleSummary, centers: torch.Tensor, ctx: RunContext | None = None
     ) -> torch.Tensor:
         """Labels int32 (H, W) of the nearest of ``centers`` float32 (K, D)."""
+
+
+@runtime_checkable
+class SupportsParts(Protocol):
+    """A foreground rule that names clusters from a fixed list.
+
+    Parts then have the same numbers and colours in every image, whichever of them it shows.
+    """
+
+    def part_names(self) -> Sequence[str]:
+        """Every name that the rule may give, in the order in which parts are numbered."""
 
 
 @runtime_checkable
@@ -268,6 +316,13 @@ def _params_error(owner: type, error: ValidationError) -> ParamsError:
     first = problems[0]
     name = ".".join(str(part) for part in first["loc"])
     fields = owner.Params.model_fields  # type: ignore[attr-defined]
+    expected = _expectation(first["msg"])
+    if first["loc"] and _is_union(fields.get(first["loc"][0])):
+        # Pydantic complains once for each kind of value that the parameter could have had.
+        name = str(first["loc"][0])
+        same = [problem for problem in problems if problem["loc"][:1] == first["loc"][:1]]
+        expected = " or ".join(dict.fromkeys(_expectation(problem["msg"]) for problem in same))
+        problems = [first, *(problem for problem in problems if problem not in same)]
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     if first["type"] == "extra_forbidden":
         return ParamsError(
@@ -275,7 +330,7 @@ def _params_error(owner: type, error: ValidationError) -> ParamsError:
         )
     # A check of several parameters together names none of them.
     what = f"parameter {name!r}" if name else "parameters"
-    expected, got = _expectation(first["msg"]), repr(first["input"])
+    got = repr(first["input"])
     if first["type"] == "missing":
         expected, got = "a value, as it has no default", "none"
     return ParamsError(
@@ -284,6 +339,13 @@ def _params_error(owner: type, error: ValidationError) -> ParamsError:
         got=got,
         fix=f"see `covary show` for {owner.__name__}'s parameters",
     )
+
+
+def _is_union(field: FieldInfo | None) -> bool:
+    """Whether a parameter may be of several kinds, None aside."""
+    if field is None or get_origin(field.annotation) not in (Union, UnionType):
+        return False
+    return len(set(get_args(field.annotation)) - {NoneType}) > 1
 
 
 def _expectation(message: str) -> str:

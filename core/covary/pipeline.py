@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
 from typing import Any, cast
@@ -13,15 +12,19 @@ from typing import Any, cast
 import torch
 
 from . import _verify
+from ._boxes import Boxes
 from ._registry import registry
+from ._stages import Part, Stages
 from .context import RunContext, resolve_device
 from .errors import InputError, PluginError
 from .images import replacing
 from .interfaces import (
     Clusterer,
     Configurable,
+    Detector,
     FeatureSpace,
     ForegroundRule,
+    Refiner,
     SupportsMemoryEstimate,
     SupportsRegions,
     SupportsSize,
@@ -29,42 +32,45 @@ from .interfaces import (
 )
 from .plan import Plan, StagePlan
 from .provenance import Record
-from .recipe import SLOTS, Recipe, Spec
+from .recipe import Recipe
 from .segmentation import Region, Segmentation
 from .summary import StyleSummary, SummaryBuilder
-from .types import Box, Query, VariantBatch, Variants, check_seed
+from .types import Box, Detection, Query, VariantBatch, Variants, check_seed
 
 __all__ = ["Pipeline"]
-
-Part = str | tuple[str, Mapping[str, Any]] | Spec | Configurable
-"""How a stage may be given: a name, a name with parameters, or a component of your own."""
 
 QueryLike = Query | int | str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Stages:
-    source: VariantSource
-    features: FeatureSpace
-    clusterer: Clusterer
-    foreground: ForegroundRule
+_KEEP: Any = object()
+"""The default of a part that ``Pipeline.replace`` can also take away."""
 
 
 class Pipeline:
-    """Segments images with four components of your choice.
+    """Segments images with components of your choice.
 
     Constructing one validates every parameter and loads no weights. A pipeline may be called
     many times; weights then stay loaded.
+
+    With a detector, every box that it finds is cropped from the one style summary, clustered and
+    judged on its own (paper Sec. 3.3); nothing is synthesised twice.
 
     Args:
         source: gives the image and its variants, e.g. ``"stylegan2"``.
         features: colour space of the summary, e.g. ``"lab"``.
         clusterer: e.g. ``("lloyd", {"k": 3})``.
         foreground: e.g. ``"saliency"``.
+        detector: finds the boxes to work in, e.g. ``("worlds", {"world": "rooms"})``.
+        classes: for objects with a label of the detector, other features, clusterer or
+            foreground, e.g. ``{"sofa": {"clusterer": ("lloyd", {"k": 4})}}``.
+        refine: refiners that improve the masks one after another, e.g. ``["guided"]``.
+        soft: whether to give soft masks beside the hard ones.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         memory: bytes the run may take on its device; None asks the device.
 
     Raises:
+        InputError: a detector beside a rule that brings boxes of its own, or classes without a
+            detector.
         UnknownNameError, ParamsError, MissingPackageError, PluginError: as ``covary.create``.
     """
 
@@ -75,12 +81,20 @@ class Pipeline:
         clusterer: Part,
         foreground: Part,
         *,
+        detector: Part | None = None,
+        classes: Mapping[str, Mapping[str, Part]] | None = None,
+        refine: Sequence[Part] = (),
+        soft: bool = False,
         device: str | torch.device = "auto",
         memory: int | None = None,
     ) -> None:
-        parts = dict(zip(SLOTS, (source, features, clusterer, foreground), strict=True))
-        made = {slot: _component(slot, part) for slot, part in parts.items()}
-        self._stages = _Stages(**cast(dict[str, Any], made))
+        parts = {
+            "source": source,
+            "features": features,
+            "clusterer": clusterer,
+            "foreground": foreground,
+        }
+        self._stages = Stages.make(parts, detector, classes or {}, refine, soft)
         self._device = device
         self._memory = memory
 
@@ -107,8 +121,22 @@ class Pipeline:
         cls, recipe: Recipe, *, device: str | torch.device = "auto", memory: int | None = None
     ) -> Pipeline:
         """The pipeline of a recipe."""
-        specs = (recipe.source, recipe.features, recipe.clusterer, recipe.foreground)
-        return cls(*specs, device=device, memory=memory)
+        classes = {
+            label: {slot: spec for slot, spec in stages if spec is not None}
+            for label, stages in recipe.classes.items()
+        }
+        return cls(
+            recipe.source,
+            recipe.features,
+            recipe.clusterer,
+            recipe.foreground,
+            detector=recipe.detector,
+            classes=classes,
+            refine=recipe.refine,
+            soft=recipe.soft,
+            device=device,
+            memory=memory,
+        )
 
     def replace(
         self,
@@ -117,13 +145,24 @@ class Pipeline:
         features: Part | None = None,
         clusterer: Part | None = None,
         foreground: Part | None = None,
+        detector: Part | None = _KEEP,
+        classes: Mapping[str, Mapping[str, Part]] | None = _KEEP,
+        refine: Sequence[Part] = _KEEP,
+        soft: bool | None = None,
     ) -> Pipeline:
-        """A new pipeline with some stages exchanged; the others are shared with this one."""
+        """A new pipeline with some parts exchanged; the others are shared with this one.
+
+        ``detector=None``, ``classes=None`` and ``refine=()`` take away what there was.
+        """
         return Pipeline(
             self.source if source is None else source,
             self.features if features is None else features,
             self.clusterer if clusterer is None else clusterer,
             self.foreground if foreground is None else foreground,
+            detector=self.detector if detector is _KEEP else detector,
+            classes=self.classes if classes is _KEEP else classes,
+            refine=self.refiners if refine is _KEEP else refine,
+            soft=self.soft if soft is None else soft,
             device=self._device,
             memory=self._memory,
         )
@@ -136,26 +175,42 @@ class Pipeline:
     @property
     def features(self) -> FeatureSpace:
         """The feature space."""
-        return self._stages.features
+        return self._stages.base.features
 
     @property
     def clusterer(self) -> Clusterer:
         """The clusterer."""
-        return self._stages.clusterer
+        return self._stages.base.clusterer
 
     @property
     def foreground(self) -> ForegroundRule:
         """The foreground rule."""
-        return self._stages.foreground
+        return self._stages.base.foreground
+
+    @property
+    def detector(self) -> Detector | None:
+        """The detector, if there is one."""
+        return self._stages.detector
+
+    @property
+    def classes(self) -> Mapping[str, Mapping[str, Configurable]]:
+        """What objects of a label have of their own: components by label and stage."""
+        return self._stages.classes
+
+    @property
+    def refiners(self) -> tuple[Refiner, ...]:
+        """The refiners, in order."""
+        return self._stages.refiners
+
+    @property
+    def soft(self) -> bool:
+        """Whether results have soft masks."""
+        return self._stages.soft
 
     @property
     def recipe(self) -> Recipe:
         """This pipeline as data: canonical ids, defaults spelt out."""
-        specs = {}
-        for slot in SLOTS:
-            component: Configurable = getattr(self._stages, slot)
-            specs[slot] = {"use": component.id, **component.params.model_dump(mode="json")}
-        return Recipe.parse(specs, origin="this pipeline")
+        return self._stages.recipe()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the recipe as TOML; ``Pipeline.load`` reads it back."""
@@ -227,20 +282,22 @@ class Pipeline:
         self._plan(size, variants.count, ctx.device).check()
         image = variants.image.to(ctx.device)
         # Before the variants: no box, or one that does not fit, should not cost their time.
-        with record.stage("foreground"):
-            boxes = self._boxes(image, ctx)
-        regions = []
+        boxes = self._boxes(image, ctx, record)
+        regions: tuple[Region, ...] = ()
         if boxes:
-            summary = self._summarise(variants, ctx, record)
-            regions = [self._segment(summary, image, box, ctx, record) for box in boxes]
+            spaces = [self._stages.inside(box.label).features for box in boxes]
+            summaries = self._summarise(variants, spaces, ctx, record)
+            regions = tuple(Boxes(self._stages, image, summaries, ctx, record).segment(boxes))
         reconstruction = variants.reconstruction
         result = Segmentation(
             image=variants.image.cpu(),
-            regions=tuple(regions),
+            regions=regions,
             crop=variants.crop,
             reconstruction=None if reconstruction is None else reconstruction.cpu(),
+            detected=self.detector is not None,
+            known_parts=self._stages.known_parts(),
         )
-        data = record.finish(self.recipe, asked, variants, result)
+        data = record.finish(self.recipe, asked, variants, result, self._stages.inputs())
         return replace(result, provenance=data)
 
     def summarise(self, query: QueryLike | None = None, *, seed: int | None = None) -> StyleSummary:
@@ -248,7 +305,8 @@ class Pipeline:
         asked = as_query(query, seed)
         ctx = self._context(asked, seed)
         record = Record(ctx)
-        return self._summarise(self._open(asked, ctx, record), ctx, record)
+        variants = self._open(asked, ctx, record)
+        return self._summarise(variants, [self.features], ctx, record)[id(self.features)]
 
     def check_query(self, query: Query) -> None:
         """Refuse a query of a kind that the source does not take; opens nothing.
@@ -266,7 +324,11 @@ class Pipeline:
             )
 
     def __repr__(self) -> str:
-        return "Pipeline(" + ", ".join(repr(getattr(self._stages, s)) for s in SLOTS) + ")"
+        parts = [f"{self.source!r}, {self.features!r}, {self.clusterer!r}, {self.foreground!r}"]
+        for name in ("detector", "classes", "refiners", "soft"):
+            if value := getattr(self, name):
+                parts.append(f"{name.removesuffix('rs')}={value!r}")
+        return f"Pipeline({', '.join(parts)})"
 
     def _context(
         self,
@@ -278,12 +340,13 @@ class Pipeline:
             device=resolve_device(self._device),
             seed=check_seed(seed) if seed is not None else query.seed or 0,
             memory=self._memory,
+            query=query,
         )
         return replace(ctx, progress=progress) if progress else ctx
 
     def _check_device(self, device: torch.device) -> None:
-        for slot in SLOTS:
-            _verify.check_device(slot, getattr(self._stages, slot), device)
+        for _, kind, component in self._stages.components():
+            _verify.check_device(kind, component, device)
 
     def _open(self, query: Query, ctx: RunContext, record: Record) -> Variants:
         self.check_query(query)
@@ -292,46 +355,54 @@ class Pipeline:
             return _verify.opened_by(self.source, found)
 
     def _plan(self, size: tuple[int, int], variants: int, device: torch.device) -> Plan:
-        features = variants * self.features.channels
-        width = getattr(torch, self.features.dtype).itemsize
+        pixels, spaces = size[0] * size[1], self._stages.spaces()
+        widest = variants * max(space.channels for space in spaces)
+        summaries = [
+            pixels * variants * space.channels * getattr(torch, space.dtype).itemsize
+            for space in spaces
+        ]
+        # Inside a box the stages hold its crop, which may be almost the whole image.
+        boxed = self.detector is not None or isinstance(self.foreground, SupportsRegions)
+        crop = max(summaries) if boxed else 0
         stages = [StagePlan("summary", "", 0)]
-        for slot in SLOTS:
-            component: Configurable = getattr(self._stages, slot)
+        for where, kind, component in self._stages.components():
             estimate = None
             if isinstance(component, SupportsMemoryEstimate):
-                estimate = component.memory(size, features)
-            stages.append(StagePlan(slot, component.id, estimate))
+                estimate = component.memory(size, widest)
+            if crop and kind in ("clusterer", "foreground", "refiner"):
+                estimate = (estimate or 0) + crop
+            stages.append(StagePlan(where, component.id, estimate))
         return Plan(
             size=size,
             variants=variants,
-            features=features,
-            summary_bytes=size[0] * size[1] * features * width,
+            features=variants * self.features.channels,
+            summary_bytes=sum(summaries),
             stages=tuple(stages),
             budget=RunContext(device=device, memory=self._memory).available_memory(),
         )
 
-    def _summarise(self, variants: Variants, ctx: RunContext, record: Record) -> StyleSummary:
+    def _summarise(
+        self,
+        variants: Variants,
+        spaces: Iterable[FeatureSpace],
+        ctx: RunContext,
+        record: Record,
+    ) -> dict[int, StyleSummary]:
+        """The style summary of each distinct space, by its identity; the variants pass once."""
+        distinct = {id(space): space for space in spaces}
         with record.stage("features"):
-            builder = SummaryBuilder(
-                count=variants.count,
-                channels=self.features.channels,
-                size=(int(variants.image.shape[1]), int(variants.image.shape[2])),
-                dtype=getattr(torch, self.features.dtype),
-                device=ctx.device,
-            )
+            builders = {key: _builder(space, variants, ctx) for key, space in distinct.items()}
+        done = 0
         with _verify.untouched(self.source, "source", {"X_0": variants.image}):
             for batch in self._batches(variants, record):
                 with record.stage("features"):
-                    builder.add(self._encode(batch, builder.size, ctx))
-                ctx.progress(builder.done, variants.count, "variants")
+                    moved = VariantBatch(batch.images.to(ctx.device))
+                    for key, builder in builders.items():
+                        builder.add(_encoded(distinct[key], moved, builder.size))
+                done += len(batch.images)
+                ctx.progress(done, variants.count, "variants")
         with record.stage("features"):
-            try:
-                return builder.finish()
-            except InputError as error:
-                what = f"features {self.features.id}, {error.what}"
-                raise PluginError(
-                    what, expected=error.expected, got=error.got, fix="correct its encode()"
-                ) from error
+            return {key: _finished(distinct[key], one) for key, one in builders.items()}
 
     def _batches(self, variants: Variants, record: Record) -> Iterator[VariantBatch]:
         """The batches as the source makes them, as many as it promised."""
@@ -348,45 +419,51 @@ class Pipeline:
             yield batch
         _verify.number_of_variants(self.source, done, variants.count, ended=True)
 
-    def _encode(self, batch: VariantBatch, size: tuple[int, int], ctx: RunContext) -> torch.Tensor:
-        moved = VariantBatch(batch.images.to(ctx.device))
-        with _verify.untouched(self.features, "features", {"the variants": moved.images}):
-            found = self.features.encode(moved)
-        return _verify.encoded_by(self.features, moved, size, found)
+    def _boxes(self, image: torch.Tensor, ctx: RunContext, record: Record) -> Sequence[Detection]:
+        """The boxes to work in: the detector's, the rule's own, or one over the whole image."""
+        size = (int(image.shape[1]), int(image.shape[2]))
+        if (detector := self.detector) is not None:
+            with (
+                record.stage("detector"),
+                _verify.untouched(detector, "detector", {"X_0": image}),
+            ):
+                found = detector.detect(image, ctx.at("detector", detector.id))
+            return _verify.detections_of(detector, found, size)
+        with record.stage("foreground"):
+            if not isinstance(self.foreground, SupportsRegions):
+                return [Detection(Box(0, 0, size[1], size[0]))]
+            with _verify.untouched(self.foreground, "foreground", {"X_0": image}):
+                boxes = self.foreground.regions(image, ctx.at("foreground", self.foreground.id))
+            checked = _verify.boxes_of(self.foreground, boxes)
+            return [Detection(box.inside(size)) for box in checked]
 
-    def _boxes(self, image: torch.Tensor, ctx: RunContext) -> tuple[Box, ...]:
-        height, width = int(image.shape[1]), int(image.shape[2])
-        if not isinstance(self.foreground, SupportsRegions):
-            return (Box(0, 0, width, height),)
-        with _verify.untouched(self.foreground, "foreground", {"X_0": image}):
-            boxes = self.foreground.regions(image, ctx.at("foreground", self.foreground.id))
-        return tuple(
-            box.inside((height, width)) for box in _verify.boxes_of(self.foreground, boxes)
-        )
 
-    def _segment(
-        self, summary: StyleSummary, image: torch.Tensor, box: Box, ctx: RunContext, record: Record
-    ) -> Region:
-        whole = (box.y1 - box.y0, box.x1 - box.x0) == summary.size
-        part = summary if whole else summary.crop(box)
-        rows, columns = box.slices
-        with (
-            record.stage("clusterer"),
-            _verify.untouched(self.clusterer, "clusterer", {"the style summary": part.data}),
-        ):
-            found = self.clusterer.fit(part, ctx.at("clusterer", self.clusterer.id))
-        clusters = _verify.clusters_of(self.clusterer, found, part)
-        inner = image[:, rows, columns]
-        given = {"X_0": inner, "the labels": clusters.labels, "the centres": clusters.centers}
-        with (
-            record.stage("foreground"),
-            _verify.untouched(self.foreground, "foreground", given),
-        ):
-            chosen = self.foreground.select(
-                clusters, inner, ctx.at("foreground", self.foreground.id)
-            )
-        foreground = _verify.foreground_of(self.foreground, chosen, clusters)
-        return Region(box, clusters.cpu(), foreground.cpu())
+def _builder(space: FeatureSpace, variants: Variants, ctx: RunContext) -> SummaryBuilder:
+    return SummaryBuilder(
+        count=variants.count,
+        channels=space.channels,
+        size=(int(variants.image.shape[1]), int(variants.image.shape[2])),
+        dtype=getattr(torch, space.dtype),
+        device=ctx.device,
+    )
+
+
+def _encoded(space: FeatureSpace, batch: VariantBatch, size: tuple[int, int]) -> torch.Tensor:
+    with _verify.untouched(space, "features", {"the variants": batch.images}):
+        found = space.encode(batch)
+    return _verify.encoded_by(space, batch, size, found)
+
+
+def _finished(space: FeatureSpace, builder: SummaryBuilder) -> StyleSummary:
+    try:
+        return builder.finish()
+    except InputError as error:
+        raise PluginError(
+            f"features {space.id}, {error.what}",
+            expected=error.expected,
+            got=error.got,
+            fix="correct its encode()",
+        ) from error
 
 
 def as_query(query: QueryLike | None, seed: int | None = None) -> Query:
@@ -418,35 +495,3 @@ def as_query(query: QueryLike | None, seed: int | None = None) -> Query:
                 got="no such file",
             )
     return Query(paths=paths)
-
-
-def _component(slot: str, part: Part) -> Configurable:
-    """The component for a slot, created by name or checked and given its id."""
-    if not isinstance(part, Configurable):
-        spec = part if isinstance(part, Spec) else Spec.parse(part, origin=slot)
-        return spec.create(slot)
-    expected = _INTERFACES[slot]
-    if not isinstance(part, expected):
-        raise InputError(slot, expected=f"a {expected.__name__}", got=type(part).__name__)
-    if not part.id:
-        part.id = _registered_id(type(part), slot)
-    return part
-
-
-_INTERFACES: dict[str, type[Configurable]] = {
-    "source": VariantSource,
-    "features": FeatureSpace,
-    "clusterer": Clusterer,
-    "foreground": ForegroundRule,
-}
-
-
-def _registered_id(component_class: type[Configurable], slot: str) -> str:
-    """The id under which a class is registered, else ``local/<name>``, which cannot be rerun."""
-    target = f"{component_class.__module__}:{component_class.__qualname__}"
-    for entry in registry().components:
-        if entry.kind == slot and entry.component.target == target:
-            return entry.id
-    # An id is lower-case ASCII; a class's name may start with _ and hold any letters.
-    name = re.sub(r"[^a-z0-9]+", "-", component_class.__name__.lower()).strip("-")
-    return f"local/{name or 'component'}"

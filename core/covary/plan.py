@@ -14,25 +14,29 @@ class StagePlan:
     """Predicted memory of one stage."""
 
     stage: str
-    """``source``, ``features``, ``summary``, ``clusterer`` or ``foreground``."""
+    """``summary``, or a component's place in a file: ``source``, ``classes.sofa.clusterer``, ..."""
     component: str
     """Canonical id, empty for the summary itself."""
     bytes: int | None
-    """Bytes beyond the style summary; None where the component makes no estimate."""
+    """Bytes beyond the style summaries, the crop of a box included where there are boxes, which may
+    be almost the whole image; None where the component makes no estimate."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Predicted memory of a whole run; the stages run one after the other beside the summary."""
+    """Predicted memory of a whole run; the stages run one after the other beside the summary.
+
+    With classes of other features there is a summary for each distinct feature space.
+    """
 
     size: tuple[int, int]
     """(H, W) of the image."""
     variants: int
     """n."""
     features: int
-    """D = C*n."""
+    """D = C*n, in the pipeline's own feature space."""
     summary_bytes: int
-    """Bytes of the style summary, which stays for the whole run."""
+    """Bytes of all style summaries, which stay for the whole run."""
     stages: tuple[StagePlan, ...]
     """In the order in which they run."""
     budget: int

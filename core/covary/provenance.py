@@ -19,15 +19,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ._registry import find
-from .context import RunContext
+from .context import RunContext, resolve_device
 from .errors import CovaryError, InputError, PluginError
 from .files import file_sha256
 from .images import read_image
-from .recipe import SLOTS, Recipe
+from .recipe import Recipe
 from .types import Query, Variants
 
 if TYPE_CHECKING:
-    from .segmentation import Segmentation
+    from .segmentation import Region, Segmentation
 
 __all__ = [
     "Comparison",
@@ -36,10 +36,12 @@ __all__ = [
     "components_data",
     "file_sha256",
     "iou",
+    "objects_data",
     "query_data",
     "read_provenance",
     "rerun",
     "saved_query",
+    "saved_variant",
 ]
 
 _VERSIONS = ("covary", "torch", "numpy", "kornia")
@@ -64,9 +66,17 @@ class Record:
         self._seconds[name] += time.perf_counter() - start
 
     def finish(
-        self, recipe: Recipe, query: Query, variants: Variants, result: Segmentation
+        self,
+        recipe: Recipe,
+        query: Query,
+        variants: Variants,
+        result: Segmentation,
+        inputs: Mapping[str, str],
     ) -> dict[str, Any]:
-        """Everything there is to say, as plain data."""
+        """Everything there is to say, as plain data.
+
+        ``inputs`` are the files that components other than the source have read, with their sha256.
+        """
         return {
             "format": 1,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -74,9 +84,9 @@ class Record:
             "seed": self._ctx.seed,
             "recipe": recipe.model_dump(mode="json"),
             "components": components_data(recipe),
-            "inputs": dict(variants.inputs),
+            "inputs": {**variants.inputs, **inputs},
             "image": _image_data(result, variants),
-            "result": _result_data(result),
+            "result": _result_data(result, recipe),
             "seconds": {name: round(value, 6) for name, value in self._seconds.items()},
             "memory": _memory_data(self._ctx.device),
             "machine": _machine_data(self._ctx.device),
@@ -97,7 +107,7 @@ class Comparison:
     same_image: bool
     """Whether X_0 is equal to the last bit."""
     changed: tuple[str, ...] = ()
-    """What differs in inputs, components or versions since the first run."""
+    """What differs in inputs, components, versions or detected objects since the first run."""
 
     @property
     def reproduced(self) -> bool:
@@ -117,19 +127,12 @@ def rerun(folder: str | os.PathLike[str], device: str = "auto") -> Comparison:
         PluginError: it was made with a component that was never registered.
         UnknownNameError: its component's plugin is not installed here.
     """
-    from .pipeline import Pipeline, as_query
+    from .pipeline import Pipeline
     from .segmentation import read_labels
 
     folder = Path(folder)
     saved = read_provenance(folder)
-    recipe = Recipe.parse(saved["recipe"], origin=f"provenance of {folder}")
-    for slot in SLOTS:
-        used = getattr(recipe, slot).use
-        if used.startswith("local/"):
-            raise PluginError(
-                f"{used} is not a registered component, so this result cannot be run again",
-                fix="register it through a plugin (see the tutorial)",
-            )
+    recipe = _saved_recipe(saved, folder)
     labels = read_labels(folder / "clusters.png")
     image = read_image(folder / "image.png")
     mask_file = folder / "mask.png"
@@ -138,8 +141,7 @@ def rerun(folder: str | os.PathLike[str], device: str = "auto") -> Comparison:
         if mask_file.exists()
         else torch.zeros_like(labels, dtype=torch.bool)
     )
-    query = saved_query(saved)
-    query = as_query(query.paths or query.seed)  # refuses paths that are gone
+    query = _present_query(saved)
     again = Pipeline.from_recipe(recipe, device=device)(query, seed=saved["seed"])
     comparable = again.size == tuple(labels.shape) == tuple(mask.shape)
     return Comparison(
@@ -149,6 +151,65 @@ def rerun(folder: str | os.PathLike[str], device: str = "auto") -> Comparison:
         same_image=torch.equal(image, again.image),
         changed=_changes(saved, again.provenance),
     )
+
+
+def saved_variant(
+    folder: str | os.PathLike[str], number: int, device: str = "auto"
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The image of a saved result and one of its variants, both made again.
+
+    Args:
+        folder: what ``Segmentation.save`` wrote.
+        number: of the variant, from 0.
+        device: where to make them, which may differ from the first run's.
+
+    Returns:
+        X_0 and the variant, uint8 (3, H, W), on the CPU. As after :func:`rerun`, they may differ
+        from the first run's where versions or devices do.
+
+    Raises:
+        InputError: no whole result there, one of its inputs is gone, or there is no such variant.
+        PluginError: it was made with a component that was never registered.
+        UnknownNameError: its component's plugin is not installed here.
+    """
+    from .pipeline import Pipeline
+
+    saved = read_provenance(folder)
+    query = _present_query(saved)
+    source = Pipeline.from_recipe(_saved_recipe(saved, folder), device=device).source
+    ctx = RunContext(device=resolve_device(device), seed=saved["seed"], query=query)
+    variants = source.open(query, ctx.at("source", source.id))
+    if not 0 <= number < variants.count:
+        got = str(number)
+        raise InputError("variant", expected=f"a number in 0..{variants.count - 1}", got=got)
+    first = 0
+    for batch in variants.batches:
+        if number < first + len(batch.images):
+            return variants.image.cpu(), batch.images[number - first].cpu()
+        first += len(batch.images)
+    raise PluginError(
+        f"source {source.id}", expected=f"{variants.count} variants", got=f"{first} of them"
+    )
+
+
+def _saved_recipe(saved: Mapping[str, Any], folder: str | os.PathLike[str]) -> Recipe:
+    """The recipe of a provenance, once all its components are registered ones."""
+    recipe = Recipe.parse(saved["recipe"], origin=f"provenance of {folder}")
+    for _, _, spec in recipe.specs():
+        if spec.use.startswith("local/"):
+            raise PluginError(
+                f"{spec.use} is not a registered component, so this result cannot be run again",
+                fix="register it through a plugin (see the tutorial)",
+            )
+    return recipe
+
+
+def _present_query(saved: Mapping[str, Any]) -> Query:
+    """The query of a provenance; refuses paths that are gone."""
+    from .pipeline import as_query
+
+    query = saved_query(saved)
+    return as_query(query.paths or query.seed)
 
 
 def read_provenance(folder: str | os.PathLike[str]) -> dict[str, Any]:
@@ -232,37 +293,70 @@ def query_data(query: Query) -> dict[str, Any]:
 
 
 def components_data(recipe: Recipe) -> dict[str, dict[str, str]]:
-    """Where a recipe's components come from: id, distribution and version of each stage."""
-    return {slot: _component_data(slot, recipe) for slot in SLOTS}
+    """Where a recipe's components come from: id, distribution and version, by their places."""
+    return {where: _component_data(kind, spec.use) for where, kind, spec in recipe.specs()}
 
 
-def _component_data(slot: str, recipe: Recipe) -> dict[str, str]:
-    component_id = getattr(recipe, slot).use
+def _component_data(kind: str, component_id: str) -> dict[str, str]:
     try:
-        origin = find(component_id, slot).origin
+        origin = find(component_id, kind).origin
     except CovaryError:
         return {"id": component_id, "distribution": "not registered"}
     return {"id": component_id, "distribution": origin.distribution, "version": origin.version}
 
 
-def _result_data(result: Segmentation) -> dict[str, Any]:
-    regions = []
-    for region in result.regions:
-        box = region.box
-        regions.append(
-            {
-                "box": [box.x0, box.y0, box.x1, box.y1],
-                "found": region.foreground.found,
-                "reason": region.foreground.reason,
-                "foreground_clusters": region.foreground.clusters.nonzero().flatten().tolist(),
-                "scores": [_number(score) for score in region.foreground.scores.tolist()],
-                "cluster_pixels": region.clusters.counts.tolist(),
-                "inertia": _number(region.clusters.inertia),
-                "iterations": region.clusters.iterations,
-                "converged": region.clusters.converged,
-            }
-        )
-    return {"found": result.found, "reason": result.reason, "regions": regions}
+def _result_data(result: Segmentation, recipe: Recipe) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "found": result.found,
+        "reason": result.reason,
+        "regions": [_region_data(region) for region in result.regions],
+    }
+    if result.detected:
+        data["objects"] = objects_data(result)
+        labels = {region.label for region in result.regions}
+        if unused := [label for label in recipe.classes if label not in labels]:
+            data["warnings"] = [f"the detector gave no box of class {label!r}" for label in unused]
+    if result.part_names:
+        data["parts"] = list(result.part_names)
+    if result.soft is not None:
+        data["soft"] = True
+    if any(region.refined is not None for region in result.regions):
+        data["refined"] = True
+    return data
+
+
+def _region_data(region: Region) -> dict[str, Any]:
+    foreground = region.foreground
+    return {
+        "box": list(region.box.corners),
+        "found": region.found,
+        "reason": region.reason,
+        "foreground_clusters": foreground.clusters.nonzero().flatten().tolist(),
+        "scores": [_number(score) for score in foreground.scores.tolist()],
+        "cluster_pixels": region.clusters.counts.tolist(),
+        "inertia": _number(region.clusters.inertia),
+        "iterations": region.clusters.iterations,
+        "converged": region.clusters.converged,
+    }
+
+
+def objects_data(result: Segmentation) -> list[dict[str, Any]]:
+    """The objects of a result as plain data, without their masks.
+
+    ``id`` is an object's number in ``instances.png``, ``area`` the pixels that it has there.
+    """
+    return [
+        {
+            "id": number,
+            "label": one.label,
+            "score": _number(one.score),
+            "box": list(one.box.corners),
+            "area": one.area,
+            "found": one.found,
+            "reason": one.reason,
+        }
+        for number, one in enumerate(result.objects, start=1)
+    ]
 
 
 def _image_data(result: Segmentation, variants: Variants) -> dict[str, Any]:
@@ -323,11 +417,17 @@ def _versions() -> dict[str, str]:
 
 
 def _changes(before: dict[str, Any], after: dict[str, Any]) -> tuple[str, ...]:
-    """What differs between two runs' inputs, components, versions and machine, in words."""
+    """What differs between two runs: inputs, components, versions, machine, detected objects."""
     changes = []
     for group in ("inputs", "components", "versions", "machine"):
         old, new = before.get(group, {}), after.get(group, {})
         for key in sorted(set(old) | set(new)):
             if old.get(key) != new.get(key):
                 changes.append(f"{group} {key}: {old.get(key)} -> {new.get(key)}")
+    labels = [
+        ", ".join(one["label"] for one in data.get("result", {}).get("objects", ())) or "none"
+        for data in (before, after)
+    ]
+    if labels[0] != labels[1]:
+        changes.append(f"objects: {labels[0]} -> {labels[1]}")
     return tuple(changes)

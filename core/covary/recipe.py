@@ -1,13 +1,22 @@
-"""A pipeline as data: four registered names with their parameters."""
+"""A pipeline as data: registered names with their parameters."""
 
 from __future__ import annotations
 
+import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from .errors import InputError, did_you_mean
 
@@ -15,10 +24,16 @@ if TYPE_CHECKING:
     from ._registry import Registered
     from .interfaces import Configurable
 
-__all__ = ["SLOTS", "Recipe", "Spec", "recipe_schema"]
+__all__ = ["ENTRIES", "INSIDE", "SLOTS", "ClassSpec", "Recipe", "Spec", "recipe_schema"]
 
 SLOTS = ("source", "features", "clusterer", "foreground")
-"""The stages of a pipeline, in order; each is also the kind of its component."""
+"""The stages that every pipeline has, in order; each is also the kind of its component."""
+
+INSIDE = ("features", "clusterer", "foreground")
+"""The stages that work inside a box, which a class of objects may have of its own."""
+
+ENTRIES = (*SLOTS, "detector", "classes", "refine", "soft")
+"""Everything that a recipe may say."""
 
 
 class Spec(BaseModel):
@@ -75,8 +90,25 @@ class Spec(BaseModel):
         return find(self.use, kind).create(self.params)
 
 
+class ClassSpec(BaseModel):
+    """What a class of detected objects has of its own; the pipeline's stages where it has none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    features: Spec | None = Field(None, description="the colour space of these objects")
+    clusterer: Spec | None = Field(None, description="groups the pixels of these objects")
+    foreground: Spec | None = Field(None, description="chooses clusters of these objects")
+
+    @model_serializer(mode="wrap")
+    def _only_what_is_given(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in dump(self).items() if value is not None}
+
+
 class Recipe(BaseModel):
-    """The components of a pipeline; what a TOML file, a preset and provenance hold."""
+    """The components of a pipeline; what a TOML file, a preset and provenance hold.
+
+    As plain data it holds the four stages, and the other entries only where they are used.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -84,6 +116,14 @@ class Recipe(BaseModel):
     features: Spec = Field(description="the colour space of the style summary")
     clusterer: Spec = Field(description="groups pixels")
     foreground: Spec = Field(description="chooses clusters")
+    detector: Spec | None = Field(None, description="finds the boxes that are segmented")
+    classes: dict[str, ClassSpec] = Field({}, description="stages of objects, by their label")
+    refine: tuple[Spec, ...] = Field((), description="what improves the masks, in order")
+    soft: bool = Field(False, strict=True, description="whether to give soft masks too")
+
+    @model_serializer(mode="wrap")
+    def _only_what_is_used(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in dump(self).items() if name in SLOTS or value}
 
     @classmethod
     def parse(cls, data: Mapping[str, Any], origin: str = "recipe") -> Recipe:
@@ -92,20 +132,33 @@ class Recipe(BaseModel):
         Raises:
             InputError: a stage is missing, unknown, or not a registered name's form.
         """
-        unknown = sorted(set(data) - set(SLOTS))
+        unknown = sorted(set(data) - set(ENTRIES))
         if unknown:
-            fix = did_you_mean(unknown[0], SLOTS)
+            fix = did_you_mean(unknown[0], ENTRIES)
             raise InputError(f"{origin} has an unknown stage {unknown[0]!r}", fix=fix)
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            raise InputError(
-                f"{origin}, {'.'.join(map(str, first['loc']))}",
-                expected="a registered name such as 'lloyd' or 'acme/kmeans'",
-                got="nothing" if first["type"] == "missing" else repr(first["input"]),
-                fix="`covary list` shows the names",
-            ) from error
+            raise _refusal(error, origin) from error
+
+    def specs(self) -> Iterator[tuple[str, str, Spec]]:
+        """(where, kind, spec) of every component, in the order in which they work.
+
+        ``where`` is its place in a file: ``"clusterer"``, ``"classes.sofa.clusterer"``,
+        ``"refine.0"``.
+        """
+        yield "source", "source", self.source
+        if self.detector is not None:
+            yield "detector", "detector", self.detector
+        for slot in INSIDE:
+            yield slot, slot, getattr(self, slot)
+        for label, stages in self.classes.items():
+            for slot in INSIDE:
+                spec = getattr(stages, slot)
+                if spec is not None:
+                    yield class_place(label, slot), slot, spec
+        for index, spec in enumerate(self.refine):
+            yield f"refine.{index}", "refiner", spec
 
     @classmethod
     def from_toml(cls, path: str | Path) -> Recipe:
@@ -134,6 +187,36 @@ class Recipe(BaseModel):
         return tomli_w.dumps(_without_none(self.model_dump(mode="json")))
 
 
+def class_place(label: str, slot: str) -> str:
+    """The place of a class's own stage in a file, e.g. ``classes."coffee table".clusterer``."""
+    key = label if re.fullmatch(r"[A-Za-z0-9_-]+", label) else f'"{label}"'
+    return f"classes.{key}.{slot}"
+
+
+def _refusal(error: ValidationError, origin: str) -> InputError:
+    """The first complaint of pydantic in covary's wording."""
+    first = error.errors(include_url=False)[0]
+    place, got = first["loc"], repr(first["input"])
+    where = f"{origin}, {'.'.join(map(str, place))}"
+    if place[0] == "soft":
+        return InputError(where, expected="true or false", got=got)
+    if first["type"] == "extra_forbidden":
+        known = f"some of {', '.join(INSIDE)}"
+        fix = did_you_mean(str(place[-1]), INSIDE)
+        return InputError(where, expected=known, got=repr(place[-1]), fix=fix)
+    if place == ("refine",):
+        return InputError(where, expected="a list of refiners, e.g. ['guided']", got=got)
+    if place[0] == "classes" and len(place) < 3:
+        what = "tables of stages by label" if len(place) == 1 else f"some of {', '.join(INSIDE)}"
+        return InputError(where, expected=what, got=got)
+    return InputError(
+        where,
+        expected="a registered name such as 'lloyd' or 'acme/kmeans'",
+        got="nothing" if first["type"] == "missing" else got,
+        fix="`covary list` shows the names",
+    )
+
+
 def recipe_schema() -> dict[str, Any]:
     """The JSON Schema of a pipeline file, with the parameters of every component that loads.
 
@@ -144,13 +227,30 @@ def recipe_schema() -> dict[str, Any]:
     """
     from ._registry import components
 
+    kinds = (*SLOTS, "detector", "refiner")
+    entries = {kind: components(kind=kind) for kind in kinds}
     definitions: dict[str, Any] = {}
-    properties = {}
-    for slot in SLOTS:
-        entries = components(kind=slot)
-        for entry in entries:
-            definitions |= _definitions(entry)
-        properties[slot] = _stage_schema(slot, entries)
+    for entry in (entry for some in entries.values() for entry in some):
+        definitions |= _definitions(entry)
+    stages = {kind: _stage_schema(entries[kind]) for kind in kinds}
+    # A class's stages are the pipeline's: said once, and referred to.
+    definitions |= {f"stage:{kind}": stages[kind] for kind in (*INSIDE, "refiner")}
+    described = {name: field.description for name, field in Recipe.model_fields.items()}
+    properties = {
+        **{slot: {"description": described[slot], **stages[slot]} for slot in SLOTS},
+        "detector": {"description": described["detector"], **stages["detector"]},
+        "classes": {
+            "description": described["classes"],
+            "type": "object",
+            "additionalProperties": _class_schema(),
+        },
+        "refine": {
+            "description": described["refine"],
+            "type": "array",
+            "items": {"$ref": "#/$defs/stage:refiner"},
+        },
+        "soft": {"description": described["soft"], "type": "boolean"},
+    }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "covary pipeline",
@@ -163,7 +263,20 @@ def recipe_schema() -> dict[str, Any]:
     }
 
 
-def _stage_schema(slot: str, entries: Sequence[Registered]) -> dict[str, Any]:
+def _class_schema() -> dict[str, Any]:
+    """The stages of one class of objects."""
+    fields = ClassSpec.model_fields
+    return {
+        "type": "object",
+        "properties": {
+            slot: {"description": fields[slot].description, "$ref": f"#/$defs/stage:{slot}"}
+            for slot in INSIDE
+        },
+        "additionalProperties": False,
+    }
+
+
+def _stage_schema(entries: Sequence[Registered]) -> dict[str, Any]:
     """A stage: a component's name, or a table with ``use`` and the component's parameters."""
     names = _choice({name: e.component.summary for e in entries for name in _names(e)})
     cases = [
@@ -178,7 +291,6 @@ def _stage_schema(slot: str, entries: Sequence[Registered]) -> dict[str, Any]:
         for entry in entries
     ]
     return {
-        "description": Recipe.model_fields[slot].description,
         "type": ["string", "object"],
         "if": {"type": "string"},
         "then": names,

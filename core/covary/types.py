@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -164,6 +164,26 @@ class Box:
         """Index of the box in a map (H, W)."""
         return slice(self.y0, self.y1), slice(self.x0, self.x1)
 
+    @property
+    def corners(self) -> tuple[int, int, int, int]:
+        """x0, y0, x1, y1."""
+        return self.x0, self.y0, self.x1, self.y1
+
+    @property
+    def width(self) -> int:
+        """Pixels across."""
+        return self.x1 - self.x0
+
+    @property
+    def height(self) -> int:
+        """Pixels down."""
+        return self.y1 - self.y0
+
+    @property
+    def area(self) -> int:
+        """Its number of pixels."""
+        return self.width * self.height
+
     def inside(self, size: tuple[int, int]) -> Box:
         """The box itself if it lies within an image (H, W).
 
@@ -292,10 +312,27 @@ class Foreground:
     """Why these clusters, or why none."""
     scores: torch.Tensor
     """float32 (K,), the rule's evidence for foreground; higher is more."""
+    confidence: torch.Tensor = None  # type: ignore[assignment]
+    """float32 (K,) in 0..1, how sure the rule is of its verdict on each cluster: 0.5 could be
+    either. Ones where the rule does not say."""
+    names: tuple[str, ...] = ()
+    """What each cluster is, e.g. ``"hair"``, empty for one without a name; () if the rule names
+    no parts."""
+
+    def __post_init__(self) -> None:
+        # A plugin's scores of another type are refused by name when its answer is checked.
+        if self.confidence is None and isinstance(self.scores, torch.Tensor):
+            object.__setattr__(self, "confidence", torch.ones_like(self.scores))
 
     @classmethod
     def from_clusters(
-        cls, clusters: ClusterMap, chosen: torch.Tensor, scores: torch.Tensor, reason: str
+        cls,
+        clusters: ClusterMap,
+        chosen: torch.Tensor,
+        scores: torch.Tensor,
+        reason: str,
+        confidence: torch.Tensor | None = None,
+        names: Sequence[str] = (),
     ) -> Foreground:
         """The union of the chosen clusters; choosing none or all of the pixels is "none found".
 
@@ -304,17 +341,29 @@ class Foreground:
             chosen: bool (K,).
             scores: (K,), evidence for foreground.
             reason: how the rule decided, in words; it is kept whatever the outcome.
+            confidence: (K,) in 0..1, how sure the verdict on each cluster is; None is ones.
+            names: a name for each cluster, empty for one that is no part; or nothing at all.
 
         Raises:
-            InputError: ``chosen`` or ``scores`` is not of shape (K,), or ``chosen`` not bool.
+            InputError: ``chosen``, ``scores`` or ``confidence`` is not of shape (K,), ``chosen``
+                not bool, a confidence outside 0..1, or another number of names.
         """
         if chosen.dtype != torch.bool:
             raise InputError("chosen", expected="dtype bool", got=str(chosen.dtype))
-        for name, value in (("chosen", chosen), ("scores", scores)):
+        confidence = torch.ones(clusters.k) if confidence is None else confidence
+        given = {"chosen": chosen, "scores": scores, "confidence": confidence}
+        for name, value in given.items():
             if tuple(value.shape) != (clusters.k,):
                 got = str(tuple(value.shape))
                 raise InputError(name, expected=f"shape ({clusters.k},)", got=got)
-        chosen = chosen.to(clusters.labels.device)
+        if not bool(((confidence >= 0) & (confidence <= 1)).all()):
+            got = str([round(value, 3) for value in confidence.tolist()])
+            raise InputError("confidence", expected="values in 0..1", got=got)
+        if len(names) not in (0, clusters.k):
+            expected = f"a name for each of {clusters.k} clusters, or none"
+            raise InputError("names", expected=expected, got=f"{len(names)} names")
+        device = clusters.labels.device
+        chosen = chosen.to(device)
         mask = chosen[clusters.labels.long()]
         covered = int(mask.sum())
         if covered == 0:
@@ -327,13 +376,19 @@ class Foreground:
             mask=mask if found else torch.zeros_like(mask),
             found=found,
             reason=reason,
-            scores=scores.to(device=clusters.labels.device, dtype=torch.float32),
+            scores=scores.to(device=device, dtype=torch.float32),
+            confidence=confidence.to(device=device, dtype=torch.float32),
+            names=tuple(names),
         )
 
     def cpu(self) -> Foreground:
         """This foreground in the CPU's memory."""
         return replace(
-            self, clusters=self.clusters.cpu(), mask=self.mask.cpu(), scores=self.scores.cpu()
+            self,
+            clusters=self.clusters.cpu(),
+            mask=self.mask.cpu(),
+            scores=self.scores.cpu(),
+            confidence=self.confidence.cpu(),
         )
 
 

@@ -19,7 +19,10 @@ _TITLES = {
     "foreground": "Foreground rules",
     "detector": "Detectors",
     "landmarks": "Landmark detectors",
+    "refiner": "Refiners",
 }
+
+_STAGES = ("source", "features", "clusterer", "foreground", "detector")
 
 
 def page() -> str:
@@ -74,15 +77,21 @@ def _presets() -> Iterator[str]:
     presets = [cast(covary.Preset, s.entry) for s in shelf if s.origin.namespace == BUILTIN]
     yield from ("## Presets", "")
     yield from markdown_table(
-        ("preset", "source", "features", "clusterer", "foreground", "from"),
+        ("preset", *_STAGES, "from"),
         (
-            (f"`{preset.name}`", *(_spec(spec) for _, spec in preset.recipe), preset.cite)
+            (
+                f"`{preset.name}`",
+                *(_spec(getattr(preset.recipe, stage)) for stage in _STAGES),
+                preset.cite,
+            )
             for preset in presets
         ),
     )
     yield ""
 
 
-def _spec(spec: covary.Spec) -> str:
+def _spec(spec: covary.Spec | None) -> str:
+    if spec is None:
+        return ""
     params = ", ".join(f"{name} {value}" for name, value in spec.params.items())
     return f"{spec.use} ({params})" if params else spec.use

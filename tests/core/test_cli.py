@@ -674,7 +674,8 @@ def test_show_prints_every_parameter() -> None:
     for entry in covary.components():
         if entry.origin.namespace != "covary":
             continue
-        data = json.loads(covary_command("show", entry.id, "--json").stdout)[0]
+        shown = covary_command("show", entry.id, "--kind", entry.kind, "--json")
+        data = json.loads(shown.stdout)[0]
         fields = entry.load().Params.model_fields
         assert [row["name"] for row in data["parameters"]] == list(fields)
         assert all(row["description"] and row["type"] for row in data["parameters"])
@@ -749,8 +750,9 @@ def test_show_a_preset_prints_a_file_that_runs(out: Path, tmp_path: Path) -> Non
 
 
 def test_show_everything_of_a_name_or_one_kind() -> None:
-    both = json.loads(covary_command("show", "worlds", "--json").stdout)
-    assert [data["what"] for data in both] == ["component", "preset"]
+    all_three = json.loads(covary_command("show", "worlds", "--json").stdout)
+    assert [data["what"] for data in all_three] == ["component", "component", "preset"]
+    assert [data["kind"] for data in all_three[:2]] == ["source", "detector"]
     one = json.loads(covary_command("show", "worlds", "--kind", "preset", "--json").stdout)
     assert [data["what"] for data in one] == ["preset"]
 

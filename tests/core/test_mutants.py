@@ -711,6 +711,14 @@ RULES = {
         ("finds_neither_nothing_nor_everything", "takes_a_single_cluster"), "got True"
     ),
     answering(reason=lambda f: ""): (("gives_a_reason",), "a sentence"),
+    answering(confidence=lambda f: f.confidence.double()): (
+        ("returns_a_foreground",), "confidence of the foreground: expected float32"
+    ),
+    answering(confidence=lambda f: f.confidence * 100): (("gives_confidences",), "in 0..1"),
+    answering(confidence=lambda f: f.confidence * float("nan")): (
+        ("gives_confidences",), "got [nan"
+    ),
+    answering(names=lambda f: ("content",)): (("names_every_cluster_or_none",), "('content',)"),
     DividesByZero: (("gives_finite_scores",), "an empty cluster"),
     Ranks: (("takes_clusters_without_pixels",), "out of averages"),
     Nothing: (("finds_something_in_some_scene",), "for this reason: no cluster qualifies"),

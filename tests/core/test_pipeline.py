@@ -85,7 +85,7 @@ class TestParts:
     def test_wrong_parameters(self) -> None:
         with pytest.raises(covary.ParamsError, match="no parameter 'kk'; did you mean 'k'"):
             pipeline(clusterer=("lloyd", {"kk": 3}))
-        with pytest.raises(covary.ParamsError, match="greater than or equal to 1, got 0"):
+        with pytest.raises(covary.ParamsError, match="greater than or equal to 1 or 'auto', got 0"):
             pipeline(clusterer=("lloyd", {"k": 0}))
 
 

@@ -21,7 +21,7 @@ from covary._registry import registry
 from covary.provenance import adjusted_rand_index, file_sha256, iou, read_provenance, rerun
 from covary.testing import strategies
 from plugin_factory import write_plugin
-from tiny_components import Boxed, Colours, Distinct, Rest, Stripes
+from tiny_components import Boxed, Colours, Distinct, Given, Rest, Stripes, Widened
 
 TINY = """
 import covary
@@ -33,6 +33,9 @@ def covary_components():
         ("features", "colours", "Colours"),
         ("clusterer", "distinct", "Distinct"),
         ("foreground", "rest", "Rest"),
+        ("detector", "given", "Given"),
+        ("features", "halved", "Halved"),
+        ("refiner", "widened", "Widened"),
         ("foreground", "distinct", "Boxed"),
     ):
         yield covary.Component(kind=kind, name=name, target=f"tiny_components:{target}")
@@ -163,6 +166,66 @@ class TestRerun:
         boxes = [[0, 0, 16, 6], [4, 4, 16, 12]]
         pipeline(foreground=("tiny/distinct", {"boxes": boxes}))(seed=5).save(tmp_path)
         assert rerun(tmp_path).reproduced
+
+    def test_reproduces_objects(self, tmp_path: Path) -> None:
+        found = [[0, 0, 9, 12, "left", 0.5], [5, 0, 16, 12, "right", 0.5], [0, 0, 1, 1, "dot", 1]]
+        parts = {
+            "detector": ("given", {"found": found}),
+            "classes": {"left": {"features": "halved", "clusterer": ("lloyd", {"k": 2})}},
+            "refine": ["widened"],
+            "soft": True,
+        }
+        seg = pipeline(clusterer=("lloyd", {"k": 3}), **parts)(seed=5)
+        seg.save(tmp_path)
+        again = rerun(tmp_path)
+        assert again.reproduced
+        assert again.changed == ()
+        saved = read_provenance(tmp_path)
+        part = {"distribution": "tiny-parts", "version": "3.2"}
+        assert list(saved["components"]) == [
+            "source", "detector", "features", "clusterer", "foreground",
+            "classes.left.features", "classes.left.clusterer", "refine.0",
+        ]  # fmt: skip
+        assert saved["components"]["detector"] == {"id": "tiny/given", **part}
+        assert saved["components"]["classes.left.features"] == {"id": "tiny/halved", **part}
+        assert saved["components"]["refine.0"] == {"id": "tiny/widened", **part}
+        assert [one["label"] for one in saved["result"]["objects"]] == ["left", "right", "dot"]
+        assert [one["area"] for one in saved["result"]["objects"]] == [
+            one.area for one in seg.objects
+        ]
+        assert (saved["result"]["soft"], saved["result"]["refined"]) == (True, True)
+        assert set(saved["seconds"]) >= {"detector", "soft", "refine"}
+
+    def test_objects_that_are_found_no_more_are_told(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        found = [[0, 0, 9, 12, "left", 0.5], [5, 0, 16, 12, "right", 0.5]]
+        pipeline(detector=("given", {"found": found}))(seed=5).save(tmp_path)
+        monkeypatch.setattr(Given, "detect", lambda self, image, ctx=None: [])
+        again = rerun(tmp_path)
+        assert not again.reproduced
+        assert "objects: left, right -> none" in again.changed
+
+    @pytest.mark.parametrize("place", ["detector", "refine", "classes"])
+    def test_a_component_of_your_own_anywhere_is_refused(self, tmp_path: Path, place: str) -> None:
+        class Mine(Given):
+            pass
+
+        class Finer(Widened):
+            pass
+
+        class Space(Colours):
+            pass
+
+        parts = {
+            "detector": Mine(found=((0, 0, 9, 12, "left", 0.5),)),
+            "refine": [Finer()],
+            "classes": {"left": {"features": Space()}},
+        }
+        given = {"detector": ("given", {"found": [[0, 0, 9, 12, "left", 0.5]]})}
+        pipeline(**given | {place: parts[place]})(seed=0).save(tmp_path)
+        with pytest.raises(PluginError, match="is not a registered component"):
+            rerun(tmp_path)
 
     def test_the_numbering_of_the_clusters_does_not_matter(self, tmp_path: Path) -> None:
         seg = pipeline()(seed=1)

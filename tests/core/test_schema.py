@@ -40,7 +40,7 @@ def documented_files() -> Iterator[tuple[str, str]]:
     """Every pipeline file in the documentation."""
     for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
         for block in re.findall(r"^```toml\n(.*?)^```", page.read_text("utf-8"), re.M | re.S):
-            if set(tomllib.loads(block)) == set(SLOTS):
+            if set(tomllib.loads(block)) >= set(SLOTS):
                 yield page.name, block
 
 
@@ -48,18 +48,19 @@ def test_is_a_schema() -> None:
     Draft202012Validator.check_schema(recipe_schema())
 
 
-def test_knows_every_component_and_its_parameters() -> None:
+@pytest.mark.parametrize("kind", [*SLOTS, "detector", "refiner"])
+def test_knows_every_component_and_its_parameters(kind: str) -> None:
     schema = recipe_schema()
     assert schema["required"] == list(SLOTS)
-    titles = {inner.get("title"): inner for inner in schema["$defs"].values()}
-    for slot in SLOTS:
-        known = schema["properties"][slot]["then"]["enum"]
-        for entry in covary.components(slot):
-            assert entry.id in known
-            fields = entry.load().Params.model_fields
-            assert set(titles[entry.id]["properties"]) == set(fields) | {"use"}
-            for name, field in fields.items():
-                assert titles[entry.id]["properties"][name]["description"] == field.description
+    definitions = schema["$defs"]
+    stage = definitions["stage:refiner"] if kind == "refiner" else schema["properties"][kind]
+    for entry in covary.components(kind):
+        assert entry.id in stage["then"]["enum"]
+        known = definitions[f"{kind}:{entry.id.replace('/', ':')}"]["properties"]
+        fields = entry.load().Params.model_fields
+        assert set(known) == set(fields) | {"use"}
+        for name, field in fields.items():
+            assert known[name]["description"] == field.description
 
 
 def test_of_every_preset(tmp_path: Path) -> None:
@@ -75,7 +76,7 @@ def test_of_every_documented_file() -> None:
     assert {"pipeline-files.md", "your-variants.md", "controlnet.md"} <= {name for name, _ in files}
     for name, text in files:
         data = tomllib.loads(text)
-        uses = [Recipe.parse(data).model_dump()[slot]["use"] for slot in SLOTS]
+        uses = [spec.use for _, _, spec in Recipe.parse(data).specs()]
         known = {name for entry in covary.components() for name in (entry.name, entry.id)}
         if {*uses} <= known:  # the tutorials make plugins that are not installed here
             assert errors(data) == [], name
@@ -85,8 +86,16 @@ def test_of_every_documented_file() -> None:
     ("stage", "given", "message"),
     [
         ("clusterer", {"use": "lloyd", "kk": 3}, r"clusterer: .*\('kk' was unexpected\)"),
-        ("clusterer", {"use": "lloyd", "k": 0}, "clusterer.k: 0 is less than the minimum of 1"),
-        ("clusterer", {"use": "covary/lloyd", "k": "3"}, "clusterer.k: '3' is not of type"),
+        (
+            "clusterer",
+            {"use": "lloyd", "n_init": 0},
+            "clusterer.n_init: 0 is less than the minimum of 1",
+        ),
+        (
+            "clusterer",
+            {"use": "covary/lloyd", "n_init": "3"},
+            "clusterer.n_init: '3' is not of type",
+        ),
         ("clusterer", {"use": "loyd"}, "clusterer.use: 'loyd' is not one of .*'lloyd'"),
         ("clusterer", {"use": "acme/lloyd"}, "clusterer.use: 'acme/lloyd' is not one of"),
         ("clusterer", {"use": "lab"}, "clusterer.use: 'lab' is not one of"),
@@ -94,7 +103,21 @@ def test_of_every_documented_file() -> None:
         ("clusterer", "loyd", "clusterer: 'loyd' is not one of .*'lloyd'"),
         ("clusterer", 3, "clusterer: 3 is not of type 'string', 'object'"),
         ("features", {"use": "rgb", "k": 3}, r"features: .*\('k' was unexpected\)"),
-        ("detector", "x", r"\$: .*\('detector' was unexpected\)"),
+        ("detectr", "x", r"\$: .*\('detectr' was unexpected\)"),
+        ("detector", "x", "detector: 'x' is not one of "),
+        ("detector", {"use": "lloyd"}, "detector.use: 'lloyd' is not one of "),
+        ("classes", {"sofa": {"k": 3}}, r"classes.sofa: .*\('k' was unexpected\)"),
+        ("classes", {"sofa": {"source": "worlds"}}, r"classes.sofa: .*'source' was unexpected"),
+        ("classes", {"sofa": {"clusterer": "rgb"}}, "classes.sofa.clusterer: 'rgb' is not one of"),
+        (
+            "classes",
+            {"coffee table": {"clusterer": {"use": "lloyd", "n_init": 0}}},
+            r"classes\['coffee table'\].clusterer.n_init: 0 is less than the minimum of 1",
+        ),
+        ("classes", ["sofa"], r"classes: \['sofa'\] is not of type 'object'"),
+        ("refine", ["lloyd"], r"refine\[0\]: 'lloyd' is not one of "),
+        ("refine", 3, "refine: 3 is not "),
+        ("soft", "yes", "soft: 'yes' is not of type 'boolean'"),
     ],
 )
 def test_a_mistake_is_one_error_that_names_it(stage: str, given: object, message: str) -> None:
@@ -103,12 +126,34 @@ def test_a_mistake_is_one_error_that_names_it(stage: str, given: object, message
     assert re.match(message, found[0])
 
 
+def test_of_everything_that_a_file_may_say() -> None:
+    own = {"features": "rgb", "clusterer": {"use": "lloyd", "k": 2}, "foreground": "covary/border"}
+    whole = {
+        **WHOLE,
+        "detector": {"use": "worlds", "labels": ["sofa"]},
+        "classes": {"sofa": own, "coffee table": {}},
+        "refine": ["guided", {"use": "cleanup"}],
+        "soft": True,
+    }
+    assert errors(whole) == []
+    assert errors(Recipe.parse(whole).model_dump(mode="json")) == []
+
+
 def test_a_missing_stage() -> None:
     (found,) = errors({slot: WHOLE[slot] for slot in SLOTS[1:]})
     assert found == "$: 'source' is a required property"
 
 
-KINDS = [(entry.kind, entry.id) for entry in covary.components() if entry.kind in SLOTS]
+KINDS = [
+    (entry.kind, entry.id)
+    for entry in covary.components()
+    if entry.kind in (*SLOTS, "detector", "refiner")
+]
+
+
+def with_component(kind: str, spec: dict[str, Any]) -> dict[str, Any]:
+    """A whole file in which a component has its place."""
+    return {**WHOLE, "refine": ["guided", spec]} if kind == "refiner" else {**WHOLE, kind: spec}
 
 
 @given(st.data())
@@ -124,7 +169,7 @@ def test_what_covary_accepts_has_no_error(data: st.DataObject) -> None:
         component.Params.model_validate(params, strict=True)
     except ValueError:
         return
-    assert errors({**WHOLE, slot: {"use": name, **params}}) == []
+    assert errors(with_component(slot, {"use": name, **params})) == []
 
 
 @given(st.sampled_from(KINDS), st.from_regex(r"[a-z]{1,6}", fullmatch=True))
@@ -132,7 +177,7 @@ def test_an_unknown_parameter_is_refused(component: tuple[str, str], key: str) -
     slot, name = component
     if key == "use" or key in registry().find(name, slot).load().Params.model_fields:
         return
-    found = errors({**WHOLE, slot: {"use": name, key: 1}})
+    found = errors(with_component(slot, {"use": name, key: 1}))
     assert any(f"{key!r} was unexpected" in error for error in found)
 
 
@@ -200,7 +245,7 @@ def test_the_command_writes_it_to_a_file(tmp_path: Path) -> None:
     [
         (("k = 4", "k = 4"), ""),
         (("k = 4", "kk = 4"), "'kk' was unexpected"),
-        (("k = 4", "k = 0"), "0 is less than the minimum of 1"),
+        (("k = 4", "n_init = 0"), "0 is less than the minimum of 1"),
         (('"lloyd"', '"loyd"'), '"loyd" is not one of'),
     ],
 )

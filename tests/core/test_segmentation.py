@@ -16,7 +16,7 @@ from PIL import Image
 
 import covary
 from covary import Box, ClusterMap, Foreground, InputError, OutputError, Region, Segmentation
-from covary.segmentation import PALETTE, read_labels
+from covary.segmentation import PALETTE, read_instances, read_labels
 
 FILES = {"image.png", "clusters.png", "overlay.png", "mask.png", "provenance.json"}
 
@@ -251,6 +251,125 @@ class TestSaving:
         (tmp_path / "out").touch()
         with pytest.raises(OutputError, match="cannot make the folder"):
             whole().save(tmp_path / "out")
+
+
+def objects(count: int = 3, **more: object) -> Segmentation:
+    """A segmentation of so many overlapping detected objects."""
+    draw = np.random.RandomState(0)
+    image = torch.from_numpy(draw.randint(0, 256, (3, 6, 40)).astype(np.uint8))
+    made = []
+    for index in range(count):
+        start = index % 32
+        box = Box(start, 0, start + 8, 6)
+        labels = torch.arange(48) % 2
+        one = region(box, labels, 2, [False, True])
+        made.append(dataclasses.replace(one, label=f"thing {index % 2}", score=0.5, **more))
+    return Segmentation(image, tuple(made), {"seed": 0}, detected=True)
+
+
+class TestFilesOfObjects:
+    def test_hold_the_instances_and_what_they_are(self, tmp_path: Path) -> None:
+        seg = objects()
+        seg.save(tmp_path)
+        assert {path.name for path in tmp_path.iterdir()} == FILES | {
+            "instances.png", "objects.json"
+        }  # fmt: skip
+        assert torch.equal(read_instances(tmp_path / "instances.png"), seg.instances)
+        data = json.loads((tmp_path / "objects.json").read_text())
+        assert (data["format"], data["size"]) == (1, [6, 40])
+        for number, (one, saved) in enumerate(zip(seg.objects, data["objects"], strict=True), 1):
+            assert saved == {
+                "id": number,
+                "label": one.label,
+                "score": 0.5,
+                "box": list(one.box.corners),
+                "area": int((seg.instances == number).sum()),
+                "found": one.found,
+                "reason": one.reason,
+            }
+
+    @pytest.mark.parametrize(("count", "mode"), [(0, "P"), (255, "P"), (256, "I;16")])
+    def test_tell_any_number_of_instances_apart(
+        self, tmp_path: Path, count: int, mode: str
+    ) -> None:
+        seg = objects(count)
+        seg.save(tmp_path)
+        with Image.open(tmp_path / "instances.png") as picture:
+            assert picture.mode == mode
+        assert torch.equal(read_instances(tmp_path / "instances.png"), seg.instances)
+
+    def test_show_an_object_in_one_colour_on_black(self, tmp_path: Path) -> None:
+        seg = objects()
+        seg.save(tmp_path)
+        with Image.open(tmp_path / "instances.png") as picture:
+            colours = np.array(picture.convert("RGB"))
+        numbers = seg.instances.numpy()
+        assert (colours[numbers == 0] == 0).all()
+        shown = {tuple(colours[numbers == one][0]) for one in np.unique(numbers) if one}
+        assert len(shown) == 3
+
+    def test_refined_and_soft_masks(self, tmp_path: Path) -> None:
+        soft = torch.linspace(0, 1, 48).reshape(6, 8)
+        seg = objects(1, soft=soft, refined=soft > 0.5)
+        seg.save(tmp_path)
+        files = {path.name for path in tmp_path.iterdir()}
+        assert files >= {"mask.png", "raw-mask.png", "soft.png"}
+        with Image.open(tmp_path / "soft.png") as picture:
+            grey = np.array(picture)
+        assert grey.dtype == np.uint16
+        assert np.abs(grey[:, :8] / 65535 - soft.numpy()).max() <= 0.5 / 65535
+        assert not grey[:, 8:].any()
+        saved = covary.read_image(tmp_path / "mask.png")[0] > 127
+        assert torch.equal(saved[:, :8], soft > 0.5)
+        raw = covary.read_image(tmp_path / "raw-mask.png")[0] > 127
+        assert torch.equal(raw, seg.raw_mask)
+
+    def test_parts(self, tmp_path: Path) -> None:
+        seg = whole(k=3, chosen=(0, 1))
+        (only,) = seg.regions
+        named = dataclasses.replace(only.foreground, names=("skin", "hair", "wall"))
+        seg = dataclasses.replace(seg, regions=(dataclasses.replace(only, foreground=named),))
+        seg.save(tmp_path)
+        parts = read_instances(tmp_path / "parts.png")
+        assert torch.equal(parts, seg.parts)
+        assert seg.part_names == ("hair", "skin", "wall")
+        # What is no foreground is no part, whatever its name.
+        assert np.array_equal(parts.numpy(), np.choose(seg.labels.numpy(), [2, 1, 0]))
+
+    def test_stale_ones_are_removed(self, tmp_path: Path) -> None:
+        soft = torch.ones(6, 8)
+        objects(2, soft=soft, refined=soft > 0.5).save(tmp_path)
+        whole().save(tmp_path)
+        assert {path.name for path in tmp_path.iterdir()} == FILES
+
+    def test_more_clusters_than_a_picture_tells_apart(self, tmp_path: Path) -> None:
+        one = objects(1).regions[0]
+        clusters = dataclasses.replace(one.clusters, centers=torch.zeros(65535, 2))
+        wide = dataclasses.replace(one, clusters=clusters)
+        seg = Segmentation(objects(1).image, (wide, one), {}, detected=True)
+        with pytest.raises(OutputError, match=r"clusters.png: expected at most 65,535 .*got 65,5"):
+            seg.save(tmp_path)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_the_overlay_shows_mask_box_and_name_in_one_colour(self) -> None:
+        image = torch.zeros(3, 96, 96, dtype=torch.uint8)
+        image[0] = 200
+        labels = torch.zeros(40, 50, dtype=torch.int64)
+        labels[10:30, 10:30] = 1
+        one = region(Box(20, 30, 70, 70), labels, 2, [False, True])
+        one = dataclasses.replace(one, label="sofa", score=0.5)
+        shown = Segmentation(image, (one,), detected=True).overlay()
+        assert (shown.dtype, shown.shape) == (torch.uint8, image.shape)
+        colour = torch.tensor(PALETTE[0], dtype=torch.uint8)
+        for y, x in [(30, 69), (69, 20), (69, 69), (50, 20)]:  # the frame, ends inclusive
+            assert torch.equal(shown[:, y, x], colour)
+        assert torch.equal(shown[:, 40, 30], colour)  # the outline
+        mixed = 0.4 * image[:, 50, 40].float() + 0.6 * colour.float()
+        assert (shown[:, 50, 40].float() - mixed).abs().max() <= 0.5  # inside
+        far = shown[:, 75:, :]
+        assert (far == far[0, 0, 0]).all()  # grey
+        name = shown[:, 10:30, 20:70]
+        assert (name == colour[:, None, None]).all(dim=0).sum() > 200  # what the name stands on
 
 
 class TestReadingLabels:

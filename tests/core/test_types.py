@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -151,8 +152,52 @@ class TestForeground:
         with pytest.raises(InputError, match=message):
             Foreground.from_clusters(clusters, chosen, scores, "")
 
+    def test_may_say_how_sure_it_is_and_what_each_cluster_is(self) -> None:
+        clusters = cluster_map(torch.tensor([[0, 0, 1]]), 2)
+        chosen, scores = torch.tensor([False, True]), torch.zeros(2)
+        sure = torch.tensor([0.5, 1.0], dtype=torch.float64)
+        found = Foreground.from_clusters(clusters, chosen, scores, "", sure, ["wall", "hair"])
+        assert found.confidence.tolist() == [0.5, 1.0]
+        assert found.confidence.dtype == torch.float32
+        assert found.names == ("wall", "hair")
+        assert found.cpu().names == found.names
+
+    def test_is_sure_and_nameless_where_it_does_not_say(self) -> None:
+        """As a plugin of version 1.0 makes it, by from_clusters or by hand."""
+        clusters = cluster_map(torch.tensor([[0, 0, 1]]), 2)
+        chosen, scores = torch.tensor([False, True]), torch.tensor([0.25, 4])
+        made = Foreground.from_clusters(clusters, chosen, scores, "")
+        by_hand = Foreground(
+            clusters=chosen, mask=made.mask, found=True, reason="", scores=scores.float()
+        )
+        for found in (made, by_hand):
+            assert found.confidence.tolist() == [1, 1]
+            assert found.confidence.dtype == torch.float32
+            assert found.names == ()
+
+    @pytest.mark.parametrize(
+        ("more", "message"),
+        [
+            ({"confidence": torch.ones(3)}, r"confidence: expected shape \(2,\), got \(3,\)"),
+            ({"confidence": torch.tensor([0, 1.1])}, r"values in 0\.\.1, got \[0.0, 1.1\]"),
+            ({"confidence": torch.tensor([0, torch.nan])}, r"values in 0\.\.1, got \[0.0, nan\]"),
+            ({"names": ["hair"]}, "names: expected a name for each of 2 clusters, .*got 1 names"),
+        ],
+    )
+    def test_refuses_confidence_and_names_that_do_not_fit(
+        self, more: dict[str, Any], message: str
+    ) -> None:
+        clusters = cluster_map(torch.tensor([[0, 1]]), 2)
+        with pytest.raises(InputError, match=message):
+            Foreground.from_clusters(clusters, torch.ones(2) > 0, torch.zeros(2), "", **more)
+
 
 class TestBox:
+    def test_measures(self) -> None:
+        box = Box(2, 3, 12, 7)
+        assert (box.width, box.height, box.area) == (10, 4, 40)
+        assert Box(*box.corners) == box
+
     @given(strategies.sizes().flatmap(lambda s: st.tuples(st.just(s), strategies.boxes(s))))
     def test_indexes_exactly_its_pixels(self, drawn: tuple[tuple[int, int], Box]) -> None:
         size, box = drawn

@@ -102,6 +102,10 @@ CASES: list[tuple[str, type, str, Callable[..., Any], str]] = [
     ("foreground", Rest, "select", swap("found", instead(False)), "with found=False"),
     ("foreground", Rest, "select", swap("clusters", lambda x: x[1:]), r"\(3,\), got \(2,\)"),
     ("foreground", Rest, "select", swap("scores", lambda x: x.double()), "got float64"),
+    ("foreground", Rest, "select", swap("confidence", lambda x: x[1:]), r"\(3,\), got \(2,\)"),
+    ("foreground", Rest, "select", swap("confidence", lambda x: x * 2), r"in 0\.\.1, got 2\.\.2"),
+    ("foreground", Rest, "select", swap("confidence", lambda x: x / 0), r"0\.\.1, got inf"),
+    ("foreground", Rest, "select", swap("names", instead(("a",))), "expected 3, or none, got 1"),
     ("foreground", Boxed, "regions", instead(None), "sequence of covary.Box, got None"),
     ("foreground", Boxed, "regions", instead([(0, 0, 4, 4)]), "covary.Box, got a tuple; return"),
     (

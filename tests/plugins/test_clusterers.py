@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from covary import InputError, StyleSummary, SupportsInitialCenters, SupportsMemoryEstimate
+from covary import (
+    ClusterMap,
+    InputError,
+    StyleSummary,
+    SupportsInitialCenters,
+    SupportsMemoryEstimate,
+)
 from covary.testing import ClustererContract
 from covary.testing.data import blobs, overlapping
 from gpu_stand_ins import plain_cupy, stand_in
@@ -71,6 +77,27 @@ def correlated(pixels: Any) -> np.ndarray[Any, Any]:
 class TestLloyd(BuiltIn):
     name = "lloyd"
     exact = {"tol": 0}
+
+
+class TestLloydAuto(ClustererContract):
+    """Whatever number of clusters it chooses, it keeps to what does not depend on it."""
+
+    name = "lloyd"
+    params = {"k": "auto"}
+    exact = {"tol": 0}
+    expected_failures = {
+        "finds_distant_groups": "it gives two clusters at least, and the check wants one too",
+        "refuses_more_clusters_than_distinct_pixels": "it chooses no more than there can be",
+        "refuses_more_clusters_than_pixels": "it chooses no more than there can be",
+        "takes_a_constant_image": "two clusters of one colour cannot be asked for",
+        "refuses_initial_centres_that_do_not_fit": "any number of centres fits",
+    }
+
+    def make(self, k: int, **more: Any) -> Any:
+        return self.create(**more)
+
+    def checked(self, found: Any, summary: StyleSummary, k: int) -> ClusterMap:
+        return super().checked(found, summary, found.k)
 
 
 class TestFaiss(BuiltIn):

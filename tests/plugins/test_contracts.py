@@ -1,7 +1,7 @@
-"""All built-in sources, feature spaces, rules and landmark detectors through their contracts.
+"""All built-in sources, feature spaces, rules and detectors through their contracts.
 
 Clusterers: ``test_clusterers.py``. ``controlnet``: ``controlnet/test_controlnet_contract.py``,
-beside the small models that it needs.
+beside the small models that it needs; so too the networks among the detectors.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ import torch
 import covary
 from covary._registry import registry
 from covary.testing import (
+    DetectorContract,
     FeatureSpaceContract,
     ForegroundRuleContract,
     LandmarkDetectorContract,
+    RefinerContract,
     VariantSourceContract,
     run_contract,
     worlds,
@@ -149,6 +151,37 @@ class TestSaliency(ForegroundRuleContract):
     name = "saliency"
 
 
+class TestBorder(ForegroundRuleContract):
+    name = "border"
+
+
+class TestUpperBorder(ForegroundRuleContract):
+    name = "border"
+    params = {"sides": "upper", "theta_border": 0.5}
+
+
+class TestVote(ForegroundRuleContract):
+    name = "vote"
+
+
+class TestWeightedVote(ForegroundRuleContract):
+    name = "vote"
+    params = {"rules": ["border", {"use": "corner", "corners": "upper"}], "weights": [2, 1]}
+
+
+class TestParts(ForegroundRuleContract):
+    name = "parts"
+    params = {
+        "parts": [
+            {"name": "face", "mean": (0.5, 0.5), "sigma": (0.12, 0.16)},
+            {"name": "clothes", "mean": (0.5, 0.95), "covariance": ((0.08, 0), (0, 0.01))},
+            {"name": "sky", "mean": (0.1, 0.1), "sigma": 0.3, "weight": 0.7},
+            {"name": "sky", "mean": (0.9, 0.1), "sigma": 0.3, "weight": 0.7},
+        ],
+        "background": ["sky"],
+    }
+
+
 class TestBox(ForegroundRuleContract):
     name = "box"
     params = {"boxes": [(4, 4, 28.4, 28)]}
@@ -157,6 +190,47 @@ class TestBox(ForegroundRuleContract):
 class TestCornersInABox(ForegroundRuleContract):
     name = "box"
     params = {"boxes": [(4, 4, 28, 28), (0, 2, 20, 31)], "rule": {"use": "corner"}}
+
+
+# --- detectors -------------------------------------------------------------------------------
+
+NOT_ITS_SCENE = "it refuses any image that is not the scene of the query's seed"
+
+
+class TestWorldsBoxes(DetectorContract):
+    name = "worlds"
+    params = {"world": "avatars"}
+    expected_failures = {
+        "returns_detections": NOT_ITS_SCENE,
+        "boxes_lie_inside_the_image": NOT_ITS_SCENE,
+        "takes_images_of_any_size": NOT_ITS_SCENE,
+    }
+
+    def query_of(self, image: torch.Tensor) -> covary.Query | None:
+        """The seed of which it is the scene, if of one that the checks use."""
+        size = tuple(image.shape[1:])
+        if image.dtype != torch.uint8 or min(size) < 16:
+            return None
+        drawn = {seed: worlds.get("avatars").scene(seed, size).images(seed)[0] for seed in range(3)}
+        found = [seed for seed, scene in drawn.items() if torch.equal(scene, image.cpu())]
+        return covary.Query(seed=found[0]) if found else None
+
+
+class TestNumbers(DetectorContract):
+    """Of one pixel, so that it fits any image."""
+
+    name = "file"
+    params = {"boxes": [(0, 0, 1, 1)], "labels": ["pixel"]}
+
+
+class TestFile(DetectorContract):
+    name = "file"
+
+    @pytest.fixture(autouse=True)
+    def _file(self, tmp_path: Path) -> None:
+        path = tmp_path / "boxes.csv"
+        path.write_text("x0,y0,x1,y1,label,score\n0,0,1,1,pixel,0.5\n")
+        self.params = {"file": str(path)}
 
 
 # --- landmark detectors ----------------------------------------------------------------------
@@ -184,6 +258,27 @@ class TestYuNet(LandmarkDetectorContract):
         self.params = {"checkpoint": str(weights), "threshold": 0, "overlap": 0}
 
 
+# --- refiners --------------------------------------------------------------------------------
+
+
+class TestGuided(RefinerContract):
+    name = "guided"
+
+
+class TestGuidedOnACoarseGrid(RefinerContract):
+    name = "guided"
+    params = {"radius": 0.25, "eps": 1e-4}
+
+
+class TestCleanup(RefinerContract):
+    name = "cleanup"
+
+
+class TestThoroughCleanup(RefinerContract):
+    name = "cleanup"
+    params = {"min_area": 1.0, "max_hole": 1.0}
+
+
 # --- all -------------------------------------------------------------------------------------
 
 
@@ -195,4 +290,4 @@ def test_no_built_in_is_left_out() -> None:
         for entry in registry().components
         if entry.origin.namespace == "covary" and entry.kind != "clusterer"
     }
-    assert built_in - here == {"controlnet"}
+    assert built_in - here == {"controlnet", "grounding-dino", "owlv2"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -48,6 +49,12 @@ class Outcome:
     def found(self) -> bool:
         """Whether it has a confident foreground."""
         return bool(self.provenance.get("result", {}).get("found"))
+
+    @property
+    def labels(self) -> list[str]:
+        """The label of each detected object."""
+        objects = self.provenance.get("result", {}).get("objects", ())
+        return [one["label"] for one in objects]
 
     def data(self) -> dict[str, Any]:
         """As plain data, for ``summary.json``."""
@@ -118,6 +125,22 @@ class Batch:
     def count(self, status: str) -> int:
         """How many queries ended so."""
         return sum(outcome.status == status for outcome in self.outcomes)
+
+    def objects(self) -> dict[str, int]:
+        """How many objects of each label were detected, the most frequent first."""
+        return dict(Counter(label for one in self.outcomes for label in one.labels).most_common())
+
+    def unused_classes(self) -> list[str]:
+        """What to say of classes whose label the detector gave in no image."""
+        classes, given = self.pipeline.recipe.classes, self.objects()
+        if not given:
+            return []
+        return [
+            f"class {label!r} has stages of its own, but the detector gave no such label; "
+            f"it gave {', '.join(map(repr, given))}"
+            for label in classes
+            if label not in given
+        ]
 
     def _segment(self, query: Query, folder: Path, progress: Report) -> None:
         result = self.pipeline(query, seed=self.seed, progress=progress)

@@ -22,6 +22,8 @@ OWN = {
     "segment": "segment:segment",
     "run": "segment:run",
     "rerun": "rerun:rerun",
+    "compose": "compose:compose",
+    "export": "export:export",
     "list": "listing:list_",
     "show": "show:show",
     "check": "check:check",

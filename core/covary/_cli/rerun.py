@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import CovaryError, InputError
+from ..errors import CovaryError
 from .output import json_option, print_json, print_table, progress_bar, raising, remark
+from .results import results_in
 
 if TYPE_CHECKING:
     from ..provenance import Comparison
@@ -33,7 +34,7 @@ def rerun(folders: tuple[str, ...], device: str, as_json: bool) -> None:
     from ..context import resolve_device
 
     resolve_device(device)
-    results = [result for folder in folders for result in _results_in(Path(folder))]
+    results = [result for folder in folders for result in results_in(Path(folder))]
     rows = []
     with progress_bar(len(results), "again") as (next_step, _):
         for folder in results:
@@ -45,24 +46,6 @@ def rerun(folders: tuple[str, ...], device: str, as_json: bool) -> None:
         _print(rows)
     if not all(row["reproduced"] for row in rows):
         raise SystemExit(1)
-
-
-def _results_in(folder: Path) -> Sequence[Path]:
-    """The folder itself if it holds a result, else the folders in it that do."""
-    from ..provenance import read_provenance
-
-    if not (folder / "provenance.json").exists() and folder.is_dir():
-        found = [path.parent for path in folder.glob("*/provenance.json")]
-        if not found:
-            raise InputError(
-                f"folder {folder}",
-                expected="a result with its provenance.json, or folders of results",
-                got="none",
-                fix="give a folder that `covary segment` wrote",
-            )
-        return sorted(found, key=lambda path: (len(path.name), path.name))
-    read_provenance(folder)
-    return [folder]
 
 
 def _compare(folder: Path, device: str) -> dict[str, Any]:

@@ -79,13 +79,20 @@ class Finished:
 
 def _whole(folder: Path, saved: dict[str, Any]) -> bool:
     names = ["image.png", "clusters.png", "overlay.png"]
-    found, image = saved.get("result", {}).get("found"), saved.get("image", {})
-    if found:
-        names.append("mask.png")
-    if image.get("reconstruction"):
-        names.append("reconstruction.png")
-    if image.get("photo"):
-        names += ["photo-overlay.png", *(["photo-mask.png"] if found else [])]
+    result, image = saved.get("result", {}), saved.get("image", {})
+    found = result.get("found")
+    sometimes = {
+        "mask.png": found,
+        "raw-mask.png": found and result.get("refined"),
+        "soft.png": result.get("soft"),
+        "instances.png": "objects" in result,
+        "objects.json": "objects" in result,
+        "parts.png": result.get("parts"),
+        "reconstruction.png": image.get("reconstruction"),
+        "photo-overlay.png": image.get("photo"),
+        "photo-mask.png": image.get("photo") and found,
+    }
+    names += [name for name, there in sometimes.items() if there]
     return all((folder / name).is_file() for name in names)
 
 

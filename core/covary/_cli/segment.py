@@ -12,7 +12,7 @@ from ..errors import CovaryError, InputError
 from .batch import Batch, writable_folder
 from .output import json_option, print_json, progress_bar, remark
 from .queries import parse_queries
-from .settings import override
+from .settings import override, with_detector
 
 if TYPE_CHECKING:
     from ..recipe import Recipe
@@ -26,12 +26,22 @@ _OPTIONS = (
         "-o", "--out", required=True, metavar="DIR", help="Folder for the results; made if need be."
     ),
     click.option(
+        "--detector",
+        metavar="NAME",
+        help="Segment inside the boxes of this detector, e.g. grounding-dino; its parameters by "
+        "--set detector.PARAM=VALUE.",
+    ),
+    click.option(
+        "--prompt", metavar="TEXT", help='What the detector looks for: "sofa, coffee table".'
+    ),
+    click.option(
         "--set",
         "settings",
         multiple=True,
         metavar="SLOT.PARAM=VALUE",
         help="Change a parameter (clusterer.k=8), or a component (clusterer.use=faiss keeps the "
-        "parameters, clusterer=faiss takes its own defaults). May be repeated.",
+        "parameters, clusterer=faiss takes its own defaults); of objects of one label "
+        "classes.sofa.clusterer.k=4. May be repeated.",
     ),
     click.option(
         "--seed",
@@ -73,6 +83,7 @@ def segment(queries: tuple[str, ...], preset: str | None, **options: Any) -> Non
     \b
       covary segment 0-15 --preset avatars -o out
       covary segment 7 --preset worlds --set clusterer.k=6 -o out/six
+      covary segment 0-15 --preset rooms -o out/rooms
     """
     from .._registry import preset_names, registry
 
@@ -107,6 +118,8 @@ def _do(
     *,
     origin: dict[str, str],
     out: str,
+    detector: str | None,
+    prompt: str | None,
     settings: tuple[str, ...],
     seed: int | None,
     device: str,
@@ -115,7 +128,7 @@ def _do(
     as_json: bool,
 ) -> None:
     """Everything that can be wrong with the command is said before any work."""
-    recipe = override(recipe, settings)
+    recipe = override(with_detector(recipe, detector, prompt), settings)
     from ..context import resolve_device
     from ..pipeline import Pipeline
 
@@ -126,6 +139,8 @@ def _do(
         pipeline.check_query(query)
     batch = Batch(pipeline, queries, writable_folder(out), seed, force)
     _run(batch)
+    for text in batch.unused_classes():
+        remark(f"warning: {text}")
     _write_sheet(batch, sheet_columns)
     summary = _summary(batch, origin)
     _write_summary(batch, summary)
@@ -158,14 +173,10 @@ def _how_far(batch: Batch) -> str:
 def _write_sheet(batch: Batch, columns: int | None) -> None:
     """Draw the sheet of this command's results; without any, a sheet of old ones must go too."""
     from ..images import write_png
-    from ..sheet import Tile, contact_sheet
+    from ..sheet import contact_sheet, saved_tile
 
     path = batch.out / "sheet.png"
-    tiles = [
-        Tile(outcome.query.name, outcome.folder / "overlay.png", outcome.found)
-        for outcome in batch.outcomes
-        if outcome.status != "failed"
-    ]
+    tiles = [saved_tile(one.folder) for one in batch.outcomes if one.status != "failed"]
     if tiles:
         write_png(contact_sheet(tiles, columns), path)
     else:
@@ -190,6 +201,7 @@ def _summary(batch: Batch, origin: dict[str, str]) -> dict[str, Any]:
             "kept": batch.count("kept"),
             "without_foreground": sum(not outcome.found for outcome in whole),
             "failed": batch.count("failed"),
+            **({} if batch.pipeline.detector is None else {"objects": batch.objects()}),
         },
         "results": [outcome.data() for outcome in batch.outcomes],
     }
@@ -207,6 +219,10 @@ def _report(batch: Batch) -> None:
     words = [f"{len(whole)} segmented"]
     if kept := batch.count("kept"):
         words[0] += f" ({kept} kept from before)"
+    if batch.pipeline.detector is not None:
+        names = batch.objects().items()
+        found = ", ".join(f"{count} {label or 'without a name'}" for label, count in names)
+        words.append(f"objects: {found or 'none'}")
     if missing := sum(not outcome.found for outcome in whole):
         words.append(f"{missing} without confident foreground")
     if failed := batch.count("failed"):

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         FeatureSpaceContract,
         ForegroundRuleContract,
         LandmarkDetectorContract,
+        RefinerContract,
         VariantSourceContract,
     )
     from covary.testing.runner import CheckResult, contract_for, run_contract
@@ -42,6 +43,7 @@ _HOME = {
     "FeatureSpaceContract": "contracts",
     "ForegroundRuleContract": "contracts",
     "LandmarkDetectorContract": "contracts",
+    "RefinerContract": "contracts",
     "VariantSourceContract": "contracts",
     "contract_for": "runner",
     "run_contract": "runner",
@@ -56,6 +58,7 @@ __all__ = [
     "FeatureSpaceContract",
     "ForegroundRuleContract",
     "LandmarkDetectorContract",
+    "RefinerContract",
     "VariantSourceContract",
     "contract_for",
     "data",

@@ -12,8 +12,8 @@ from covary.testing.data import layouts
 from covary.types import Box, ClusterMap, VariantBatch
 
 __all__ = [
-    "batches", "boxes", "cluster_maps", "images", "label_maps", "seeds", "sizes", "stacks",
-    "summaries",
+    "batches", "boxes", "cluster_maps", "images", "label_maps", "seeds", "sizes", "soft_masks",
+    "stacks", "summaries",
 ]  # fmt: skip
 
 _STORED = (np.uint8, np.float16, np.float32)
@@ -33,6 +33,15 @@ def sizes(most: int = 7) -> st.SearchStrategy[tuple[int, int]]:
 def images(draw: st.DrawFn, most: int = 7) -> torch.Tensor:
     """An image, uint8 (3, H, W), sides in 1..most."""
     return torch.from_numpy(draw(hnp.arrays(np.uint8, (3, *draw(sizes(most))))))
+
+
+@st.composite
+def soft_masks(draw: st.DrawFn, most: int = 7) -> tuple[torch.Tensor, torch.Tensor]:
+    """A soft mask, float32 (H, W) in 0..1, and an image of its size; sides in 1..most."""
+    image = draw(images(most))
+    values = st.floats(0, 1, width=32)
+    soft = draw(hnp.arrays(np.float32, tuple(image.shape[1:]), elements=values))
+    return torch.from_numpy(soft), image
 
 
 @st.composite

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
@@ -27,6 +27,12 @@ class Lloyd(Clusterer):
     converged: labels, centres and inertia are those of the full data. Every label is that of the
     nearest centre.
 
+    ``k="auto"`` chooses the number of clusters for each image: ``k_max`` of them on the grid,
+    merged two by two while a union costs little (Ward's method), and k-means from what is left. A
+    cluster stays where it explains ``k_gain`` of the variance: a thing that differs from its
+    surroundings, and not one more shade of the background. What is smaller than that, such as eyes
+    and mouths, takes a number of your own.
+
     k-means finds a local optimum. A coarse grid can miss something a few pixels wide, which the
     full passes may then not separate either: set ``coarse=1`` where that matters.
 
@@ -36,7 +42,17 @@ class Lloyd(Clusterer):
     """
 
     class Params(covary.Params):
-        k: int = Field(4, ge=1, description="Number of clusters.")
+        k: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+            4, description="Number of clusters; auto: chosen for each image, from 2 to k_max."
+        )
+        k_max: int = Field(8, ge=2, description="With k = auto, the most clusters to choose.")
+        k_gain: float = Field(
+            0.05,
+            gt=0,
+            lt=1,
+            description="With k = auto, the share of the image's variance that a cluster must "
+            "explain, or it is merged with its nearest.",
+        )
         n_init: int = Field(
             4,
             ge=1,
@@ -67,25 +83,30 @@ class Lloyd(Clusterer):
         ``iterations`` counts passes over all pixels, not those over the coarse grid.
         """
         from ._engines import choose
-        from ._pixels import check_distinct
+        from ._pixels import check_distinct, count_distinct
 
         ctx = _context(summary, ctx)
         summary, params = summary.to(ctx.device), self.params
         engine = choose(params.engine, ctx.device)
         sample, offset, variance = self._sample(summary)
         coarse = engine(sample, offset)
-        starts = coarse.seeds(params.k, params.n_init, ctx.generator())
+        k = params.k if params.k != "auto" else count_distinct(summary, at_most=params.k_max)
+        starts = coarse.seeds(k, params.n_init, ctx.generator())
         if not _distinct(starts):
             # The grid has fewer colours than there are clusters; the whole may have enough.
-            check_distinct(summary, params.k)
+            check_distinct(summary, k)
             coarse = engine(summary, offset)
-            starts = coarse.seeds(params.k, params.n_init, ctx.generator())
+            starts = coarse.seeds(k, params.n_init, ctx.generator())
+        if params.k == "auto":
+            starts = self._merged(coarse, starts, variance)[None]
         return self._refined(coarse, summary, starts, variance)
 
     def fit_from(
         self, summary: StyleSummary, centers: torch.Tensor, ctx: RunContext | None = None
     ) -> ClusterMap:
         """As :meth:`fit`, from ``centers`` (K, D): first on the coarse grid, then on all pixels.
+
+        With ``k="auto"`` there are as many clusters as centres.
 
         Raises:
             InputError: centres of another shape or not finite, or as for ``fit``.
@@ -95,7 +116,9 @@ class Lloyd(Clusterer):
 
         ctx = _context(summary, ctx)
         summary, k = summary.to(ctx.device), self.params.k
-        centers = check_centers(centers, summary.features, k).to(ctx.device)
+        wanted = None if k == "auto" else k
+        centers = check_centers(centers, summary.features, wanted).to(ctx.device)
+        k = len(centers)
         sample, offset, variance = self._sample(summary)
         if count_distinct(sample, at_most=k) < k:
             check_distinct(summary, k)
@@ -141,6 +164,17 @@ class Lloyd(Clusterer):
         if self.params.coarse not in (None, default_stride(summary.size)):
             sample = grid(summary, self.params.coarse)
         return sample, mean, variance
+
+    def _merged(self, coarse: Engine, starts: torch.Tensor, variance: float) -> torch.Tensor:
+        """The centres of as many clusters as the grid has, float64 (k, D)."""
+        from ._auto import merge
+
+        params, grid = self.params, coarse.summary
+        found = coarse.lloyd(starts, tol=params.tol * variance, max_iter=params.max_iter)
+        counts = found.labels.long().bincount(minlength=len(found.centers))
+        kept = counts > 0  # the iteration limit may leave some empty
+        total = variance * grid.pixels * grid.features
+        return merge(found.centers[kept], counts[kept], params.k_gain * total)
 
     def _refined(
         self, coarse: Engine, summary: StyleSummary, starts: torch.Tensor, variance: float

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Self, cast
 
 from pydantic import Field, model_validator
 
 import covary
-from covary import Detector, ForegroundRule, Spec
+from covary import Detector, ForegroundRule, Spec, SupportsInputs
 
 if TYPE_CHECKING:
     import torch
@@ -30,9 +31,7 @@ class BoxRule(ForegroundRule):
     of a pixel, which detectors give, are rounded to the nearest pixel edge; a box that reaches
     outside the image is refused, not clipped.
 
-    Files: ``.json`` holds a list of ``[x0, y0, x1, y1]``, or of objects with those keys, or
-    COCO annotations or results of one image (``"bbox": [x, y, width, height]``); ``.csv`` has
-    the columns x0, y0, x1, y1, others are ignored.
+    The detector ``file`` describes the formats of files; here the order is the file's.
     """
 
     class Params(covary.Params):
@@ -54,6 +53,16 @@ class BoxRule(ForegroundRule):
 
     params: Params
 
+    _file: Mapping[str, str] = MappingProxyType({})
+
+    def inputs(self) -> Mapping[str, str]:
+        """The file of boxes, and what the detector and the rule inside read."""
+        found = dict(self._file)
+        for part in (self._detector, self._rule):
+            if isinstance(part, SupportsInputs):
+                found |= part.inputs()
+        return found
+
     def regions(self, image: torch.Tensor, ctx: RunContext | None = None) -> Sequence[Box]:
         """The boxes to work in; empty where a detector finds nothing.
 
@@ -62,7 +71,7 @@ class BoxRule(ForegroundRule):
         """
         from covary import RunContext, check_image
 
-        from ._boxes import pixel_box, read_boxes
+        from ..detectors._files import pixel_box, read_detections
 
         size = (int(check_image(image).shape[1]), int(image.shape[2]))
         if self._detector is not None:
@@ -70,7 +79,11 @@ class BoxRule(ForegroundRule):
             found = self._detector.detect(image, ctx.at("detector", self._detector.id))
             return [detection.box.inside(size) for detection in found]
         if self.params.file is not None:
-            return read_boxes(self.params.file, size)
+            from covary.files import file_sha256
+
+            listed = read_detections(self.params.file, size, ctx.query if ctx else None)
+            self._file = {str(self.params.file.resolve()): file_sha256(self.params.file)}
+            return [detection.box for detection in listed]
         corners = enumerate(self.params.boxes or ())
         return [pixel_box(numbers, size, f"box {i}") for i, numbers in corners]
 

@@ -67,6 +67,7 @@ class Corner(ForegroundRule):
 
         from covary import Foreground
 
+        from ._confidence import confidence, probability
         from ._sizes import check_same_size
 
         check_same_size(clusters, image)
@@ -82,7 +83,11 @@ class Corner(ForegroundRule):
             f"{int(chosen.sum())} of {int(present.sum())} clusters hold fewer than {threshold} of "
             f"the {b * b} pixels of each corner ({', '.join(names)})"
         )
-        return Foreground.from_clusters(clusters, chosen, scores, reason)
+        # Between the largest share that is foreground and the smallest that is background.
+        turning = (threshold - 0.5) / (b * b)
+        foreground = 1 - probability(held / (b * b), turning, limit=1)
+        sure = confidence(clusters, chosen, foreground)
+        return Foreground.from_clusters(clusters, chosen, scores, reason, sure)
 
     def _side(self, size: tuple[int, int]) -> int:
         shorter = min(size)

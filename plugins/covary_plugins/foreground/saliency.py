@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 import covary
 from covary import ForegroundRule, InputError
+
+from ._gaussians import Covariance, Position
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,8 +19,6 @@ if TYPE_CHECKING:
     from covary import ClusterMap, Foreground, RunContext
 
 __all__ = ["Saliency"]
-
-Row = tuple[float, float]
 
 
 class Saliency(ForegroundRule):
@@ -36,13 +36,13 @@ class Saliency(ForegroundRule):
         theta_saliency: float = Field(
             0.33, ge=0, le=1, description="Mean saliency above which a cluster is foreground."
         )
-        mean: Row = Field(
+        mean: Position = Field(
             (0.5, 0.5), description="Centre (x, y) of the heat map, in 0..1 of width and height."
         )
         sigma: float = Field(
             0.28, gt=0, description="Standard deviation of the heat map, relative to the sides."
         )
-        covariance: tuple[Row, Row] | None = Field(
+        covariance: Covariance | None = Field(
             None, description="Relative covariance ((xx, xy), (xy, yy)), instead of sigma."
         )
         map: Path | None = Field(
@@ -53,22 +53,6 @@ class Saliency(ForegroundRule):
         array_sha256: str | None = Field(
             None, description="Set by Saliency.from_array, which see; not by hand."
         )
-
-        @field_validator("mean")
-        @classmethod
-        def _inside(cls, value: Row) -> Row:
-            if not all(0 <= number <= 1 for number in value):
-                raise ValueError("two numbers in 0..1")
-            return value
-
-        @field_validator("covariance")
-        @classmethod
-        def _positive_definite(cls, value: tuple[Row, Row] | None) -> tuple[Row, Row] | None:
-            if value is not None:
-                (xx, xy), (yx, yy) = value
-                if not (xy == yx and xx > 0 and xx * yy - xy * xy > 0):
-                    raise ValueError("a symmetric positive definite 2x2 matrix")
-            return value
 
     params: Params
     _array: torch.Tensor | None = None
@@ -111,6 +95,7 @@ class Saliency(ForegroundRule):
 
         from covary import Foreground
 
+        from ._confidence import confidence, probability
         from ._sizes import check_same_size
 
         check_same_size(clusters, image)
@@ -123,7 +108,8 @@ class Saliency(ForegroundRule):
         chosen = (counts > 0) & (scores > theta)
         listed = ", ".join(f"{score:.2f}" for score in scores.tolist())
         reason = f"mean saliency of the clusters is {listed}; foreground is above {theta:g}"
-        return Foreground.from_clusters(clusters, chosen, scores, reason)
+        sure = confidence(clusters, chosen, probability(scores, theta, limit=1))
+        return Foreground.from_clusters(clusters, chosen, scores, reason, sure)
 
     def heat_map(self, size: tuple[int, int]) -> torch.Tensor:
         """The saliency of an image or box (H, W), float32 in 0..1.

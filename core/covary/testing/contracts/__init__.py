@@ -19,6 +19,7 @@ from covary.testing.contracts.detector import DetectorContract
 from covary.testing.contracts.features import FeatureSpaceContract
 from covary.testing.contracts.foreground import ForegroundRuleContract
 from covary.testing.contracts.landmarks import LandmarkDetectorContract
+from covary.testing.contracts.refiner import RefinerContract
 from covary.testing.contracts.source import VariantSourceContract
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "FeatureSpaceContract",
     "ForegroundRuleContract",
     "LandmarkDetectorContract",
+    "RefinerContract",
     "VariantSourceContract",
 ]
 
@@ -39,5 +41,6 @@ CONTRACTS: dict[str, type[Contract]] = {
     "foreground": ForegroundRuleContract,
     "detector": DetectorContract,
     "landmarks": LandmarkDetectorContract,
+    "refiner": RefinerContract,
 }
 """The contract of each kind."""

@@ -57,6 +57,7 @@ class ForegroundRuleContract(ContextContract):
             ("clusters", torch.bool, (clusters.k,)),
             ("mask", torch.bool, clusters.size),
             ("scores", torch.float32, (clusters.k,)),
+            ("confidence", torch.float32, (clusters.k,)),
         ):
             value = getattr(result, name)
             require(
@@ -79,7 +80,7 @@ class ForegroundRuleContract(ContextContract):
 
     def values(self, result: Any) -> Mapping[str, Any]:
         """The tensors and whether anything was found."""
-        names = ("clusters", "mask", "scores", "found")
+        names = ("clusters", "mask", "scores", "confidence", "names", "found")
         return {name: getattr(result, name) for name in names}
 
     def tensors(self, sample: Any) -> Mapping[str, torch.Tensor]:
@@ -151,6 +152,34 @@ class ForegroundRuleContract(ContextContract):
             expected="a finite number for each cluster",
             got=f"{scores.tolist()} for clusters of {clusters.counts.tolist()} pixels",
             fix="do not divide by the size of an empty cluster: .clamp(min=1)",
+        )
+
+    @examples(15)
+    @given(clusters=cluster_maps())
+    def test_gives_confidences(self, clusters: ClusterMap) -> None:
+        """Every cluster has a confidence in 0..1, those without pixels too."""
+        confidence = self.select(clusters).confidence
+        require(
+            bool(((confidence >= 0) & (confidence <= 1)).all()),
+            "confidence",
+            expected="a number in 0..1 for each cluster",
+            got=f"{confidence.tolist()} for clusters of {clusters.counts.tolist()} pixels",
+            fix="pass confidence=... to Foreground.from_clusters, which checks it",
+        )
+
+    @examples(15)
+    @given(clusters=cluster_maps())
+    def test_names_every_cluster_or_none(self, clusters: ClusterMap) -> None:
+        """It names no cluster, or gives each a name, which is empty for those that are no part."""
+        names = self.select(clusters).names
+        require(
+            isinstance(names, tuple)
+            and len(names) in (0, clusters.k)
+            and all(isinstance(name, str) for name in names),
+            "names",
+            expected=f"(), or a tuple of {clusters.k} strings",
+            got=repr(names),
+            fix="pass names=[...] to Foreground.from_clusters, in the order of the clusters",
         )
 
     @examples(15)

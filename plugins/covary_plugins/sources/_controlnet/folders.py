@@ -2,58 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
 from covary import CheckpointError
 from covary.provenance import file_sha256
 
-from .hub import folder_of
+from ...hub.folders import Network, folder_of, read_json
 
-__all__ = ["Folders", "Network", "find_folders"]
+__all__ = ["Folders", "find_folders"]
 
 
 _CONTROLNET = "ControlNet"
 _MODEL = "Stable Diffusion pipeline"
-_LFS = b"version https://git-lfs"
-
-
-@dataclass(frozen=True, slots=True)
-class Network:
-    """One network's folder: ``config.json`` and safetensors files."""
-
-    folder: Path
-    config: Mapping[str, Any]
-    weights: tuple[Path, ...]
-    """Its files, several where it is sharded."""
-    variant: str | None
-    """``"fp16"`` where the files are called ``*.fp16.safetensors`` and there are no plain ones."""
-
-    @classmethod
-    def read(cls, folder: Path) -> Network:
-        """The network in ``folder``.
-
-        Raises:
-            CheckpointError: no configuration, no safetensors files, or damaged ones.
-        """
-        config = _read_json(folder / "config.json")
-        variant, weights = _choose(folder)
-        for path in weights:
-            _parameters(path)
-        return cls(folder, config, weights, variant)
-
-    @property
-    def parameters(self) -> int:
-        """How many numbers its weights are."""
-        return sum(map(_parameters, self.weights))
 
 
 @dataclass(frozen=True)
@@ -128,8 +92,8 @@ def find_folders(model: str, controlnet: str) -> Folders:
     Raises:
         CheckpointError: not there, of another kind, pickles only, damaged, or not a pair.
     """
-    network = _controlnet(folder_of(controlnet, _CONTROLNET))
-    folders = _model(folder_of(model, _MODEL), network, model, controlnet)
+    network = _controlnet(folder_of(controlnet, _CONTROLNET, "diffusers"))
+    folders = _model(folder_of(model, _MODEL, "diffusers"), network, model, controlnet)
     _check_pair(folders)
     return folders
 
@@ -161,7 +125,7 @@ def _model(folder: Path, controlnet: Network, name: str, controlnet_name: str) -
             got="a single network",
             fix="give the folder of the whole pipeline",
         )
-    index = _read_json(folder / "model_index.json")
+    index = read_json(folder / "model_index.json")
     if not {"unet", "vae", "text_encoder"} <= index.keys() or not _present(index, "text_encoder"):
         raise CheckpointError(
             f"model {folder}",
@@ -182,7 +146,7 @@ def _model(folder: Path, controlnet: Network, name: str, controlnet_name: str) -
         model=folder,
         controlnet=controlnet,
         networks=networks,
-        scheduler=_read_json(folder / "scheduler" / "scheduler_config.json"),
+        scheduler=read_json(folder / "scheduler" / "scheduler_config.json"),
         force_zeros=bool(index.get("force_zeros_for_empty_prompt", True)),
         names=(name, controlnet_name),
     )
@@ -205,78 +169,3 @@ def _check_pair(folders: Folders) -> None:
                 fix="use a ControlNet made for this model: those for Stable Diffusion 1.5 "
                 "(cross_attention_dim 768), 2.x (1024) and XL (2048) differ",
             )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(
-            f"file {path}",
-            expected="the configuration of a folder in the layout of diffusers",
-            got="no such file",
-            fix="fetch the whole folder, or save it with save_pretrained",
-        ) from None
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"file {path}", expected="JSON", got=str(error)) from error
-    if not isinstance(data, dict):
-        raise CheckpointError(f"file {path}", expected="a JSON object", got=type(data).__name__)
-    return data
-
-
-def _choose(folder: Path) -> tuple[str | None, tuple[Path, ...]]:
-    """The safetensors files to load: the plain ones, else those of the only variant."""
-    found: dict[str | None, list[Path]] = {}
-    for path in sorted(folder.iterdir()):
-        stem = re.fullmatch(
-            r"(?:model|diffusion_pytorch_model)"
-            r"(?:-\d+-of-\d+)?(?:\.(\w+))?(?:-\d+-of-\d+)?\.safetensors",
-            path.name,
-        )
-        if stem:
-            found.setdefault(stem[1], []).append(path)
-    if None in found:
-        return None, tuple(found[None])
-    if len(found) == 1:
-        ((variant, paths),) = found.items()
-        return variant, tuple(paths)
-    names = [path.name for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".ckpt")]
-    raise CheckpointError(
-        f"weights in {folder}",
-        expected="safetensors files",
-        got=(f"pickles only ({', '.join(names)})" if names else "none")
-        if not found
-        else f"the variants {', '.join(map(str, found))} and none without",
-        fix="pickles can run code when read: fetch the safetensors files of the same model, or "
-        "convert it where you trust it, with save_pretrained(folder)"
-        if names
-        else "fetch the whole folder",
-    )
-
-
-def _parameters(path: Path) -> int:
-    """How many numbers a safetensors file holds, from its header.
-
-    Raises:
-        CheckpointError: it is not such a file, or is cut off.
-    """
-    try:
-        with open(path, "rb") as stream:
-            start = stream.read(len(_LFS))
-        if start == _LFS:
-            raise CheckpointError(
-                f"file {path}",
-                expected="weights",
-                got="a Git LFS pointer to them",
-                fix="run `git lfs pull` in that folder",
-            )
-        with safe_open(path, framework="np") as opened:
-            names = opened.keys()
-            return sum(math.prod(opened.get_slice(name).get_shape()) for name in names)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(
-            f"file {path}",
-            expected="a whole safetensors file",
-            got=str(error),
-            fix="fetch it again",
-        ) from error

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from covary import CheckpointError
 
-from .folders import Folders, Network
+from ...hub.networks import load_network, load_saved, reading
+from .folders import Folders
 
 __all__ = ["load_parts"]
 
@@ -45,47 +44,14 @@ def load_parts(folders: Folders, dtype: torch.dtype, scheduler: str | None) -> d
         "text_encoder_2": (transformers.CLIPTextModelWithProjection, text),
     }
     parts = {
-        name: _network(*kinds[name], network, dtype) for name, network in folders.networks.items()
+        name: load_network(*kinds[name], network, dtype)
+        for name, network in folders.networks.items()
     }
-    parts["controlnet"] = _network(diffusers.ControlNetModel, image, folders.controlnet, dtype)
+    parts["controlnet"] = load_network(diffusers.ControlNetModel, image, folders.controlnet, dtype)
     for name, folder in folders.tokenizers.items():
-        read = transformers.CLIPTokenizer.from_pretrained
-        parts[name] = _checked(folder, lambda: read(folder, local_files_only=True))  # noqa: B023
+        parts[name] = load_saved(transformers.CLIPTokenizer, folder)
     parts["scheduler"] = _scheduler(folders, scheduler)
     return parts
-
-
-def _network(
-    kind: Any, options: dict[str, Any], network: Network, dtype: torch.dtype
-) -> torch.nn.Module:
-    if network.config.get("quantization_config"):
-        raise CheckpointError(
-            f"weights in {network.folder}",
-            expected="whole numbers of float16 or float32",
-            got="quantised ones",
-            fix="use the model before quantisation, with dtype='float16' or offload='model'",
-        )
-    model, report = _checked(
-        network.folder,
-        lambda: kind.from_pretrained(
-            network.folder,
-            variant=network.variant,
-            local_files_only=True,
-            use_safetensors=True,
-            output_loading_info=True,
-            **options,
-        ),
-    )
-    # Without this a missing tensor would be left at random.
-    if wrong := sorted(map(str, (*report["missing_keys"], *report["mismatched_keys"]))):
-        raise CheckpointError(
-            f"weights in {network.folder}",
-            expected=f"all tensors of a {kind.__name__}",
-            got=f"{len(wrong)} missing or of another shape, e.g. {wrong[0]}",
-            fix="fetch the whole folder again",
-        )
-    module: torch.nn.Module = model if "torch_dtype" in options else model.to(dtype)
-    return module.eval()
 
 
 def _scheduler(folders: Folders, name: str | None) -> Any:
@@ -101,26 +67,10 @@ def _scheduler(folders: Folders, name: str | None) -> Any:
             fix="set scheduler='unipc'",
         )
     folder = folders.model / "scheduler"
-    return _checked(folder, lambda: kind.from_config(dict(folders.scheduler)))
+    return reading(folder, "scheduler", lambda: kind.from_config(dict(folders.scheduler)))
 
 
 def _is_scheduler(kind: Any) -> bool:
     import diffusers
 
     return isinstance(kind, type) and issubclass(kind, diffusers.SchedulerMixin)
-
-
-def _checked(folder: Path, read: Callable[[], Any]) -> Any:
-    """What ``read`` gives; whatever it raises becomes one error that names the folder."""
-    try:
-        return read()
-    except MemoryError:
-        raise
-    # Damaged files make the libraries below raise nearly anything.
-    except Exception as error:
-        raise CheckpointError(
-            f"folder {folder}",
-            expected="a part of a Stable Diffusion pipeline as save_pretrained writes it",
-            got=f"{type(error).__name__}: {' '.join(str(error).split())[:300]}",
-            fix="fetch the whole folder again",
-        ) from error

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ...hub.quiet import quiet as quiet_transformers
+
 __all__ = ["quiet"]
 
 
@@ -12,27 +14,17 @@ __all__ = ["quiet"]
 def quiet() -> Iterator[None]:
     """Bars and log lines of diffusers and transformers off inside the block, then as before."""
     # transformers first: diffusers imports it, and it remarks on packages that are not installed.
-    from transformers.utils import logging as transformers_log
+    with quiet_transformers():
+        from diffusers.utils import logging
 
-    verbosity = transformers_log.get_verbosity()
-    bars = transformers_log.is_progress_bar_enabled()
-    transformers_log.set_verbosity_error()
-    try:
-        from diffusers.utils import logging as diffusers_log
-
-        own_verbosity = diffusers_log.get_verbosity()
+        verbosity = logging.get_verbosity()
         # There is no public way to ask.
-        own_bars = getattr(diffusers_log, "_tqdm_active", True)
-        diffusers_log.set_verbosity_error()
-        transformers_log.disable_progress_bar()
-        diffusers_log.disable_progress_bar()
+        bars = getattr(logging, "_tqdm_active", True)
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
         try:
             yield
         finally:
-            diffusers_log.set_verbosity(own_verbosity)
-            if own_bars:
-                diffusers_log.enable_progress_bar()
+            logging.set_verbosity(verbosity)
             if bars:
-                transformers_log.enable_progress_bar()
-    finally:
-        transformers_log.set_verbosity(verbosity)
+                logging.enable_progress_bar()
