@@ -363,7 +363,7 @@ class TestNamespaces:
 
 
 class TestApiVersion:
-    @pytest.mark.parametrize("api", ["1.0"])
+    @pytest.mark.parametrize("api", ["1.0", covary.API_VERSION])
     def test_accepts_ours(self, site: Path, api: str) -> None:
         write_plugin(site, "acme", offer(more=f"api='{api}'"))
         assert covary.create("acme/groups").id == "acme/groups"
@@ -375,14 +375,14 @@ class TestApiVersion:
         assert covary.create("acme/groups").id == "acme/groups"
         assert covary.problems() == ()
 
-    @pytest.mark.parametrize("api", ["1.1", "1.10", "2.0", "0.9"])
+    @pytest.mark.parametrize("api", ["1.2", "1.10", "2.0", "0.9"])
     def test_lists_others_and_refuses_them(self, site: Path, api: str) -> None:
         write_plugin(site, "acme", offer(more=f"api='{api}'"))
         assert "acme/groups" in ids()
         problem = problem_of("acme")
         assert f"plugin API {api}, this is {covary.API_VERSION}" in problem.what
         for use in (covary.create, lambda name: registry().find(name).load()):
-            with pytest.raises(IncompatibleApiError, match=rf"{api}, this is 1\.0.*upgrade"):
+            with pytest.raises(IncompatibleApiError, match=rf"{api}, this is 1\.1.*upgrade"):
                 use("acme/groups")
 
 
