@@ -49,7 +49,8 @@ napoleon_numpy_docstring = False
 # site does not hold: it is built without the network, and so without their inventories.
 nitpicky = True
 nitpick_ignore_regex = [
-    ("py:class", r"covary\..*\._\w+"),
+    ("py:class", r"covary\.(.*\.)?_\w+.*"),
     ("py:.*", r"(torch|np|numpy|hypothesis|st|PIL|Image|pydantic|pluggy|BaseModel|os)(\..*)?"),
+    ("py:class", "Path|Marked"),
     ("py:.*", r"(_pytest|collections|pathlib|abc|typing|datetime)\..*"),
 ]

@@ -18,7 +18,7 @@ from .images import read_image, to_pil
 from .provenance import read_provenance, saved_query
 from .segmentation import Segmentation, read_instances
 
-__all__ = ["Scene", "Tile", "contact_sheet", "saved_tile"]
+__all__ = ["Drawing", "Tile", "contact_sheet", "saved_tile"]
 
 _MOST = 1024
 _GUTTER = 6
@@ -28,7 +28,7 @@ _LABEL, _ON_LABEL = (16, 16, 16, 190), (255, 255, 255)
 _WARNING, _ON_WARNING = (230, 159, 0), (0, 0, 0)
 
 
-class Scene(NamedTuple):
+class Drawing(NamedTuple):
     """The objects or parts of one picture, drawn in colours that the whole sheet shares."""
 
     image: torch.Tensor | Path
@@ -50,7 +50,7 @@ class Tile(NamedTuple):
     """uint8 (3, H, W), a PIL image, or the path of an image file, read when it is drawn."""
     found: bool
     """False marks it as having no confident foreground."""
-    scene: Scene | None = None
+    scene: Drawing | None = None
     """Objects or parts to draw instead of the overlay."""
 
 
@@ -132,11 +132,11 @@ def _tile(result: Segmentation | tuple[str, torch.Tensor, bool] | Tile) -> Tile:
     return Tile(*result)
 
 
-def _scene(result: Segmentation) -> Scene | None:
+def _scene(result: Segmentation) -> Drawing | None:
     if not (result.detected or result.part_names):
         return None
     marks = [Marked(one.label, one.score, one.box.corners) for one in result.regions]
-    return Scene(
+    return Drawing(
         result.image,
         result.parts if result.part_names else result.instances,
         tuple(marks) if result.detected else (),
@@ -144,13 +144,13 @@ def _scene(result: Segmentation) -> Scene | None:
     )
 
 
-def _saved_scene(folder: Path, result: Mapping[str, Any]) -> Scene | None:
+def _saved_scene(folder: Path, result: Mapping[str, Any]) -> Drawing | None:
     parts, objects = tuple(result.get("parts", ())), result.get("objects")
     if objects is None and not parts:
         return None
     marks = [Marked(one["label"], one["score"], tuple(one["box"])) for one in objects or ()]
     numbers = folder / ("parts.png" if parts else "instances.png")
-    return Scene(folder / "image.png", numbers, tuple(marks), parts)
+    return Drawing(folder / "image.png", numbers, tuple(marks), parts)
 
 
 def _picture(tile: Tile, side: int, colours: _Colours) -> Image.Image:
@@ -171,7 +171,7 @@ def _picture(tile: Tile, side: int, colours: _Colours) -> Image.Image:
     return picture
 
 
-def _scene_picture(tile: Tile, scene: Scene, side: int, colours: _Colours) -> Image.Image:
+def _scene_picture(tile: Tile, scene: Drawing, side: int, colours: _Colours) -> Image.Image:
     """Tinted masks, boxes and names; the names stay clear of the tile's own."""
     image = scene.image if isinstance(scene.image, torch.Tensor) else read_image(scene.image)
     numbers = scene.numbers

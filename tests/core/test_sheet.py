@@ -15,7 +15,7 @@ from PIL import Image
 import covary
 from covary._drawing import Marked, draw_objects, name_colours, object_colours
 from covary.segmentation import PALETTE
-from covary.sheet import Scene, Tile, contact_sheet, saved_tile
+from covary.sheet import Drawing, Tile, contact_sheet, saved_tile
 
 GUTTER = 6
 ORANGE = (230, 159, 0)
@@ -169,7 +169,7 @@ def scene(*labels: str, side: int = 64) -> Tile:
         numbers[top + 4 : top + side // 4 - 4, 20:60] = index + 1
         marks.append(Marked(label, 1.0, (18, top + 1, 62, top + side // 4 - 1)))
     image = torch.full((3, side, side), 120, dtype=torch.uint8)
-    return Tile("", Path("not read.png"), True, Scene(image, numbers, tuple(marks)))
+    return Tile("", Path("not read.png"), True, Drawing(image, numbers, tuple(marks)))
 
 
 def tile_pixels(sheet: Image.Image, index: int) -> np.ndarray:
@@ -268,8 +268,8 @@ class TestParts:
         numbers[:32], numbers[32:] = 1, 2
         image = torch.full((3, 64, 64), 120, dtype=torch.uint8)
         tiles = [
-            Tile("", image, True, Scene(image, numbers, parts=("hair", "skin"))),
-            Tile("", image, True, Scene(image, numbers, parts=("eyes", "hair"))),
+            Tile("", image, True, Drawing(image, numbers, parts=("hair", "skin"))),
+            Tile("", image, True, Drawing(image, numbers, parts=("eyes", "hair"))),
         ]
         sheet = contact_sheet(tiles, columns=2)
         plain_sheet = contact_sheet([Tile("", image, True)] * 2, columns=2)
@@ -286,7 +286,7 @@ class TestParts:
     def test_a_legend_of_many_names_takes_rows(self) -> None:
         names = tuple(f"part number {index}" for index in range(12))
         image = torch.zeros(3, 64, 64, dtype=torch.uint8)
-        tile = Tile("", image, True, Scene(image, torch.zeros(64, 64).int(), parts=names))
+        tile = Tile("", image, True, Drawing(image, torch.zeros(64, 64).int(), parts=names))
         sheet, one = contact_sheet([tile]), contact_sheet([tile._replace(scene=None)])
         assert sheet.width == one.width
         assert sheet.height >= one.height + 6 * 28

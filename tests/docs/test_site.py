@@ -23,7 +23,7 @@ DOCS = ROOT / "docs"
 API = DOCS / "reference" / "api"
 
 _DIRECTIVE = re.compile(
-    r"^\.\. (currentmodule|auto\w+|py:(?:data|decorator)):: (\S+)", re.MULTILINE
+    r"^\.\. (currentmodule|auto\w+|py:(?:data|decorator)):: ([\w.]+)", re.MULTILINE
 )
 
 
