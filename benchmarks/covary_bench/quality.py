@@ -1,8 +1,9 @@
 """Masks of rendered scenes against the exact ones: ``python -m covary_bench.quality``.
 
-For every seed the variants are drawn once, and clustered for every colour space and k; every
-foreground rule then judges the same clusters. Seeds start at 1000: smaller ones were looked at
-while the renderer and the rules' defaults were chosen.
+For every seed the variants are drawn once, and clustered for every colour space and k, of which
+``auto`` lets `lloyd` choose for each image; every foreground rule then judges the same clusters.
+Seeds start at 1000: smaller ones were looked at while the renderer and the rules' defaults were
+chosen.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -23,12 +24,21 @@ from covary.testing import worlds
 from .report import RESULTS, print_table, spread, write_results
 
 RULES: dict[str, tuple[str, dict[str, Any]]] = {
+    "border, upper": ("border", {"sides": "upper"}),
+    "border, all": ("border", {"sides": "all"}),
     "corner, upper": ("corner", {"corners": "upper"}),
     "corner, all": ("corner", {"corners": "all"}),
     "saliency": ("saliency", {}),
+    "vote": (
+        "vote",
+        {"rules": [("border", {"sides": "upper"}), ("corner", {"corners": "upper"}), "saliency"]},
+    ),
 }
 ORACLE = "oracle"
 """Chooses each cluster that lies mostly inside the exact mask: the best any rule could do."""
+
+K = int | Literal["auto"]
+"""A number of clusters, or the choice of `lloyd`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +79,8 @@ def oracle(clusters: covary.ClusterMap, truth: torch.Tensor) -> torch.Tensor:
 
 
 def evaluate_seed(
-    seed: int, resolution: int, variants: int, spaces: Sequence[str], ks: Sequence[int]
-) -> Iterator[tuple[tuple[str, int, str], Score]]:
+    seed: int, resolution: int, variants: int, spaces: Sequence[str], ks: Sequence[K]
+) -> Iterator[tuple[tuple[str, K, str], Score]]:
     """((space, k, rule), score) of every combination for one seed."""
     truth = worlds.get("avatars").scene(seed, (resolution, resolution)).truth.foreground[0]
     source = ("worlds", {"resolution": resolution, "n": variants})
@@ -90,7 +100,7 @@ def summarise(scores: Sequence[Score]) -> dict[str, Any]:
         "seeds": len(scores),
         "found": len(confident),
         "miou": _mean([s.miou for s in scores]),
-        "miou_found": _mean([s.miou for s in confident]),
+        "miou_found": _mean([s.miou for s in confident]) if confident else None,
         "iou_foreground": _mean([s.foreground for s in scores]),
         "iou_background": _mean([s.background for s in scores]),
         "miou_spread": spread([s.miou for s in scores]),
@@ -98,16 +108,16 @@ def summarise(scores: Sequence[Score]) -> dict[str, Any]:
 
 
 def run(
-    seeds: Sequence[int], resolution: int, variants: int, spaces: Sequence[str], ks: Sequence[int]
+    seeds: Sequence[int], resolution: int, variants: int, spaces: Sequence[str], ks: Sequence[K]
 ) -> list[dict[str, Any]]:
     """One row for each combination of colour space, k and rule."""
-    scores: dict[tuple[str, int, str], list[Score]] = defaultdict(list)
+    scores: dict[tuple[str, K, str], list[Score]] = defaultdict(list)
     for seed in seeds:
         for key, value in evaluate_seed(seed, resolution, variants, spaces, ks):
             scores[key].append(value)
     return [
         {"space": space, "k": k, "rule": rule, **summarise(values)}
-        for (space, k, rule), values in sorted(scores.items())
+        for (space, k, rule), values in scores.items()
     ]
 
 
@@ -119,7 +129,7 @@ def main() -> None:
     parser.add_argument("--resolution", type=int, default=64)
     parser.add_argument("--variants", type=int, default=50)
     parser.add_argument("--spaces", nargs="+", default=["lab", "rgb"])
-    parser.add_argument("--k", nargs="+", type=int, default=[2, 3, 4, 6, 8])
+    parser.add_argument("--k", nargs="+", type=number, default=[2, 3, 4, 6, 8, "auto"])
     parser.add_argument("--name", default="worlds-avatars")
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
@@ -140,8 +150,13 @@ def main() -> None:
     print(write_results(args.name, data, args.out))
 
 
+def number(text: str) -> K:
+    """A number of clusters from the command line."""
+    return "auto" if text == "auto" else int(text)
+
+
 def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else float("nan")
+    return sum(values) / len(values)
 
 
 if __name__ == "__main__":

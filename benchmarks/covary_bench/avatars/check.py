@@ -4,7 +4,8 @@ For every cutoff c: how well the person keeps its outline among variants of one 
 the colours of hair, skin, clothes and background move, and whether they move independently. A
 small segmentation network trained on rendered avatars is the judge; its own skill is reported.
 The renderer, whose mixing is perfect, is measured the same way for comparison. Last, the masks that
-covary finds (50 variants, LAB) are held against the network's, for several c, k and rules.
+covary finds (50 variants, LAB) are held against the network's, for several c, k and rules, and the
+parts of the preset ``avatars-parts`` against its regions; eyes and mouth are skin to it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from __future__ import annotations
 import argparse
 import time
 from collections import defaultdict
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +27,12 @@ from covary.testing import worlds
 from covary_bench.avatars.data import REGIONS
 from covary_bench.avatars.export import WEIGHTS
 from covary_bench.avatars.segmenter import Segmenter, mask_iou, train_segmenter
-from covary_bench.quality import Score, judge, summarise
+from covary_bench.parts import ious, named, summarise_parts
+from covary_bench.quality import K, Score, judge, summarise
 from covary_bench.report import RESULTS, write_results
 from covary_plugins.stylegan2 import Generator, load_generator, to_uint8
 
-__all__ = ["check", "main", "masks", "measure"]
+__all__ = ["check", "main", "masks", "measure", "parts"]
 
 _MIN_PIXELS = 12  # a region smaller than this in X_0 says little about its colour
 
@@ -104,11 +107,17 @@ def rendered_stacks(*, structures: int, variants: int, seed: int) -> Tensor:
 
 
 def masks(
-    weights: Path, segmenter: Segmenter, *, seeds: range, psi: float, cutoffs: range, ks: range
+    weights: Path,
+    segmenter: Segmenter,
+    *,
+    seeds: range,
+    psi: float,
+    cutoffs: range,
+    ks: Sequence[K],
 ) -> list[dict[str, Any]]:
     """covary's masks against the segmenter's on X_0: a row for each c, k and rule."""
     segmenter = segmenter.cpu()
-    scores: dict[tuple[int, int, str], list[Score]] = defaultdict(list)
+    scores: dict[tuple[int, K, str], list[Score]] = defaultdict(list)
     for c in cutoffs:
         source = ("stylegan2", {"checkpoint": str(weights), "c": c, "psi": psi})
         pipe = covary.Pipeline(source, "lab", "lloyd", "corner", device="cpu")
@@ -121,9 +130,23 @@ def masks(
                 for rule, found in judge(clusters, truth):
                     scores[c, k, rule].append(found)
     return [
-        {"c": c, "k": k, "rule": rule, **summarise(found)}
-        for (c, k, rule), found in sorted(scores.items())
+        {"c": c, "k": k, "rule": rule, **summarise(found)} for (c, k, rule), found in scores.items()
     ]
+
+
+def parts(segmenter: Segmenter, seeds: range) -> dict[str, Any]:
+    """The preset's parts against the segmenter's regions: the IoU of each."""
+    segmenter = segmenter.cpu()
+    pipe = covary.Pipeline.preset("avatars-parts", device="cpu")
+    names = list(REGIONS)
+    found = {}
+    for seed in seeds:
+        seg = pipe(seed=seed)
+        region = seg.regions[0]
+        given = ["skin" if name in ("eyes", "mouth") else name for name in region.foreground.names]
+        here = named(region.clusters, replace(region.foreground, names=tuple(given)), names)
+        found[seed] = ious(here, segmenter.regions(seg.image[None])[0], names)
+    return {"k": pipe.recipe.clusterer.params["k"], **summarise_parts(found)}
 
 
 def check(
@@ -160,8 +183,9 @@ def check(
     # Seeds below 1000 were looked at while the preset was chosen.
     seeds = range(1000, 1000 + mask_seeds)
     report["masks"] = masks(
-        weights, segmenter, seeds=seeds, psi=psi, cutoffs=range(2, 7), ks=range(3, 7)
+        weights, segmenter, seeds=seeds, psi=psi, cutoffs=range(2, 7), ks=(3, 4, 5, 6, 8, "auto")
     )
+    report["parts"] = parts(segmenter, seeds)
     report["seconds"] = round(time.monotonic() - started, 1)
     return report
 
