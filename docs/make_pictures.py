@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from pictures import limits, masks, method
+from pictures import limits, masks, method, objects
 from pictures.drawing import save
 from PIL import Image
 
@@ -28,7 +28,13 @@ def avatars(columns: int = 8, seeds: int = 16) -> Image.Image:
 
 def pictures() -> Mapping[str, Callable[[], Image.Image]]:
     """What draws each picture, by the name of its file."""
-    return {"avatars": avatars, **method.PICTURES, **masks.PICTURES, **limits.pictures()}
+    return {
+        "avatars": avatars,
+        **method.PICTURES,
+        **objects.PICTURES,
+        **masks.PICTURES,
+        **limits.pictures(),
+    }
 
 
 def main(wanted: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""Rewrites the tables of the pages on limits and memory: ``python docs/make_tables.py``.
+"""Rewrites the tables of pages on what was measured: ``python docs/make_tables.py``.
 
 The pages are prose by hand with tables between ``<!-- generated: NAME -->`` and ``<!-- end -->``,
 all of them from the files in ``benchmarks/results/``.
@@ -34,7 +34,16 @@ def memory() -> str:
     )
 
 
-MADE: Mapping[str, Callable[[], str]] = {"limits": limits, "memory": memory}
+def objects() -> str:
+    """The page on objects, its tables made again."""
+    data = _read("rooms")
+    classes = dict.fromkeys(row["object"] for row in data["settings"])
+    parts = {_slug(name): partial(_object, data, name) for name in classes}
+    common = {"preset": partial(_preset, data), "overlaps": partial(_overlaps, data)}
+    return filled(_text("objects"), {**common, **parts})
+
+
+MADE: Mapping[str, Callable[[], str]] = {"limits": limits, "memory": memory, "objects": objects}
 """What makes each page, by its name."""
 
 
@@ -126,6 +135,81 @@ def _clusterers() -> Iterator[str]:
             for row in rows
         ),
     )
+
+
+def _preset(data: dict[str, Any]) -> Iterator[str]:
+    """Every class of the preset, alone in its box."""
+    rows = [row for row in data["settings"] if row["setting"] == "as preset"]
+    yield (
+        f"{rows[0]['seeds']} seeds, {data['resolution']}x{data['resolution']} pixels, "
+        f"{data['variants']} variants."
+    )
+    yield ""
+    yield from markdown_table(
+        (
+            "object",
+            "clusters",
+            "rule",
+            "mIoU",
+            "half of the seeds",
+            "below 0.9",
+            "the oracle too",
+        ),
+        (
+            (
+                row["object"],
+                f"`{row['clusterer']}`, k = {row['k']}",
+                f"`{row['foreground']}`",
+                f"**{row['miou']:.3f}**",
+                f"{row['miou_spread']['q1']:.3f} to {row['miou_spread']['q3']:.3f}",
+                row["low"],
+                row["low_by_clusters"],
+            )
+            for row in rows
+        ),
+    )
+
+
+def _object(data: dict[str, Any], name: str) -> Iterator[str]:
+    """One class: the preset, and with one thing changed."""
+    yield from markdown_table(
+        ("setting", "k", "mIoU", "half of the seeds", "IoU of the object", "found", "oracle"),
+        (
+            (
+                row["setting"],
+                row["k"],
+                f"{row['miou']:.3f}",
+                f"{row['miou_spread']['q1']:.3f} to {row['miou_spread']['q3']:.3f}",
+                f"{row['iou_foreground']:.3f}",
+                f"{row['found']}/{row['seeds']}",
+                f"{row['oracle']:.3f}",
+            )
+            for row in data["settings"]
+            if row["object"] == name
+        ),
+    )
+
+
+def _overlaps(data: dict[str, Any]) -> Iterator[str]:
+    """Whole instances before and after overlaps are resolved."""
+    columns = ("object", "stages", "IoU, its own mask", "overlaps resolved", "mIoU in its box then")
+    yield from markdown_table(
+        columns,
+        (
+            (
+                row["object"],
+                row["setting"],
+                f"{row['alone']:.3f}",
+                f"{row['resolved']:.3f}",
+                f"{row['miou']:.3f}",
+            )
+            for row in sorted(data["instances"], key=lambda row: str(row["setting"]))
+        ),
+    )
+
+
+def _slug(name: str) -> str:
+    return name.replace(" ", "-")
 
 
 def _short(component: str) -> str:
