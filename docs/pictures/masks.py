@@ -65,10 +65,10 @@ def composition(seeds: tuple[int, ...] = (10, 7), shown: int = 5) -> Image.Image
         opened = pipe.source.open(covary.Query(seed=seed), ctx)
         variants = torch.cat([batch.images for batch in opened.batches])[:shown]
         tiles = [Tile(seg.image), *(Tile(one) for one in variants)]
-        rows.append(("variants", row(tiles, side=130)))
+        rows.append(("variants", row(tiles, side=118)))
         made = [covary.compose(seg.image, _soft(seg), one) for one in variants]
         cut = Tile(_on_checks(covary.cut_out(seg.image, _soft(seg))))
-        rows.append(("composed", row([cut, *map(Tile, made)], side=130)))
+        rows.append(("composed", row([cut, *map(Tile, made)], side=118)))
     return stacked(rows, width=90)
 
 
