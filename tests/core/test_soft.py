@@ -142,7 +142,7 @@ def test_one_cluster_has_no_rival_and_no_foreground() -> None:
 
 
 def test_the_summary_is_read_in_chunks() -> None:
-    summary, start = overlapping(1, size=(160, 160), features=1024, k=4)
+    summary, start = overlapping(1, size=(160, 160), features=2048, k=4)
     half = StyleSummary(summary.data.to(torch.float16), summary.size)
     labels = torch.arange(half.pixels) % 4
     clusters = ClusterMap.from_labels(labels, start, size=half.size, inertia=0.0, iterations=1)

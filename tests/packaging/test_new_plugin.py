@@ -126,14 +126,14 @@ def test_type_checkers_see_what_covary_returns(house: House, tmp_path: Path) -> 
 
 
 DRIVER = """
-import json, sys
+import json, shlex, sys
 from click.testing import CliRunner
 from covary.cli import cli
 
 code, *commands = json.load(sys.stdin)
 exec(code)
 for command in commands:
-    result = CliRunner().invoke(cli, command.split()[1:])
+    result = CliRunner().invoke(cli, shlex.split(command)[1:])
     assert result.exit_code == 0, (command, result.output, result.exception)
 """
 

@@ -49,7 +49,7 @@ def stack(variants: covary.Variants) -> torch.Tensor:
 
 @pytest.mark.parametrize("world", ["avatars", "rooms"])
 def test_worlds_keeps_structure_and_changes_appearance(world: str) -> None:
-    source = covary.create("worlds", world=world, resolution=64, n=9)
+    source = covary.create("worlds", kind="source", world=world, resolution=64, n=9)
     variants = opened(source, seed=5)
     images = stack(variants)
     assert images.shape == (9, 3, 64, 64)

@@ -27,6 +27,12 @@ class Calls(TorchFunctionMode):
         super().__init__()
         self.made, self.tensors, self.stop_at, self.file = 0, 0, stop_at, file
         self.first_calls: dict[int, int] = {}
+        self._grad = torch.is_grad_enabled()
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        # An interruption on the way out of a block without gradients would leave them off.
+        torch.set_grad_enabled(self._grad)
 
     @property
     def interrupted(self) -> bool:

@@ -117,6 +117,25 @@ class DetectorContract(FinderContract):
             fix="let what it finds follow from the image, its parameters and ctx alone",
         )
 
+    def test_serves_the_box_rule(self) -> None:
+        """A pipeline whose box rule asks it segments inside its boxes."""
+        entry = self.entry()
+        if entry is None:
+            self.skip("the box rule finds detectors by their registered name")
+        assert entry is not None  # noqa: S101  (for the type checker)
+        detector = {"use": entry.id, **self.params}
+        boxed = self.in_pipeline(foreground=("box", {"detector": detector}))
+        expected = self.in_pipeline(detector=self.create())
+        if self.create().determinism == "none":
+            self.skip("it declares no determinism")
+        require(
+            [region.box for region in boxed.regions] == [region.box for region in expected.regions],
+            "the regions of a pipeline with the box rule",
+            expected="the boxes that it finds",
+            got=", ".join(str(region.box) for region in boxed.regions) or "none",
+            fix="let what it finds follow from the image, its parameters and ctx alone",
+        )
+
 
 def _alike(one: Sequence[Detection], other: Sequence[Detection]) -> bool:
     """Whether these are the same detections, up to the rounding of scores."""
