@@ -158,7 +158,7 @@ def check(
     steps: int = 400,
     images: int = 4000,
     seed: int = 0,
-    mask_seeds: int = 100,
+    mask_seeds: int = 200,
 ) -> dict[str, Any]:
     """The whole report, ready for JSON."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -226,7 +226,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="generator to measure")
     parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--mask-seeds", type=int, default=100)
+    parser.add_argument("--mask-seeds", type=int, default=200)
     parser.add_argument("--structures", type=int, default=24)
     parser.add_argument("--variants", type=int, default=12)
     parser.add_argument("--psi", type=float, default=0.8)

@@ -30,7 +30,7 @@ class Calls(TorchFunctionMode):
         self._grad = torch.is_grad_enabled()
 
     def __exit__(self, *error: Any) -> None:
-        super().__exit__(*error)
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
         # An interruption on the way out of a block without gradients would leave them off.
         torch.set_grad_enabled(self._grad)
 
