@@ -124,8 +124,9 @@ class DetectorContract(FinderContract):
             self.skip("the box rule finds detectors by their registered name")
         assert entry is not None  # noqa: S101  (for the type checker)
         detector = {"use": entry.id, **self.params}
-        boxed = self.in_pipeline(foreground=("box", {"detector": detector}))
-        expected = self.in_pipeline(detector=self.create())
+        one = ("lloyd", {"k": 1})  # a box may hold a single colour
+        boxed = self.in_pipeline(clusterer=one, foreground=("box", {"detector": detector}))
+        expected = self.in_pipeline(clusterer=one, detector=self.create())
         if self.create().determinism == "none":
             self.skip("it declares no determinism")
         require(
