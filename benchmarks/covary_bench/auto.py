@@ -16,12 +16,10 @@ Seeds start at 1000: smaller ones were looked at while the defaults of `lloyd` w
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -33,7 +31,7 @@ from covary.testing import worlds
 
 from .progress import progress
 from .quality import K, Score, number, score
-from .report import RESULTS, print_table, spread, write_results
+from .report import print_table, seeds_parser, spread, write_results
 from .rooms import Room, surrounded
 
 __all__ = ["AVATARS", "Thing", "judge", "things"]
@@ -147,14 +145,8 @@ def costs(seeds: Sequence[int], resolution: int, variants: int) -> list[dict[str
 
 def main() -> None:
     """Measure, print the table and write the results."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=200)
-    parser.add_argument("--first-seed", type=int, default=1000)
-    parser.add_argument("--resolution", type=int, default=256)
-    parser.add_argument("--variants", type=int, default=50)
+    parser = seeds_parser(__doc__ or "", "worlds-auto", 256)
     parser.add_argument("--k", nargs="+", type=number, default=[2, 3, 4, 5, 6, 7, 8, "auto"])
-    parser.add_argument("--name", default="worlds-auto")
-    parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
     seeds = range(args.first_seed, args.first_seed + args.seeds)
     rows = run(seeds, args.resolution, args.variants, args.k)

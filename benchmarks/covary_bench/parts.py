@@ -13,10 +13,8 @@ Seeds start at 1000: the maps and k were chosen on smaller ones.
 
 from __future__ import annotations
 
-import argparse
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,7 +26,7 @@ from covary.testing import worlds
 
 from .progress import progress
 from .quality import ORACLE, K, number
-from .report import RESULTS, print_table, spread, write_results
+from .report import print_table, seeds_parser, spread, write_results
 
 __all__ = ["PARTS", "exact", "ious", "named", "summarise_parts"]
 
@@ -134,14 +132,8 @@ def run(
 
 def main() -> None:
     """Measure, print the table and write the results."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=200)
-    parser.add_argument("--first-seed", type=int, default=1000)
-    parser.add_argument("--resolution", type=int, default=256)
-    parser.add_argument("--variants", type=int, default=50)
+    parser = seeds_parser(__doc__ or "", "worlds-parts", 256)
     parser.add_argument("--k", nargs="+", type=number, default=[6, 8, 10, 12])
-    parser.add_argument("--name", default="worlds-parts")
-    parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
     seeds = range(args.first_seed, args.first_seed + args.seeds)
     rows = run(seeds, args.resolution, args.variants, args.k)

@@ -8,11 +8,9 @@ chosen.
 
 from __future__ import annotations
 
-import argparse
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -21,7 +19,7 @@ import covary
 from covary.provenance import iou
 from covary.testing import worlds
 
-from .report import RESULTS, print_table, spread, write_results
+from .report import print_table, seeds_parser, spread, write_results
 
 RULES: dict[str, tuple[str, dict[str, Any]]] = {
     "border, upper": ("border", {"sides": "upper"}),
@@ -123,15 +121,9 @@ def run(
 
 def main() -> None:
     """Measure, print the table and write the results."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=200)
-    parser.add_argument("--first-seed", type=int, default=1000)
-    parser.add_argument("--resolution", type=int, default=64)
-    parser.add_argument("--variants", type=int, default=50)
+    parser = seeds_parser(__doc__ or "", "worlds-avatars", 64)
     parser.add_argument("--spaces", nargs="+", default=["lab", "rgb"])
     parser.add_argument("--k", nargs="+", type=number, default=[2, 3, 4, 6, 8, "auto"])
-    parser.add_argument("--name", default="worlds-avatars")
-    parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
     seeds = range(args.first_seed, args.first_seed + args.seeds)
     rows = run(seeds, args.resolution, args.variants, args.spaces, args.k)

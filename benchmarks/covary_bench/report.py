@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -20,6 +21,7 @@ __all__ = [
     "machine",
     "markdown_table",
     "print_table",
+    "seeds_parser",
     "spread",
     "write_results",
 ]
@@ -29,6 +31,24 @@ RESULTS = Path(__file__).parents[1] / "results"
 
 _PIPED_WIDTH = 160
 _PART = re.compile(r"(<!-- generated: ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+
+
+def seeds_parser(method: str, name: str, resolution: int) -> argparse.ArgumentParser:
+    """The options of a benchmark over seeds of rendered scenes.
+
+    Args:
+        method: what help prints, and the results state.
+        name: of the results' file, without its suffix.
+        resolution: side of the images in pixels, by default.
+    """
+    parser = argparse.ArgumentParser(description=method)
+    parser.add_argument("--seeds", type=int, default=200)
+    parser.add_argument("--first-seed", type=int, default=1000)
+    parser.add_argument("--resolution", type=int, default=resolution)
+    parser.add_argument("--variants", type=int, default=50)
+    parser.add_argument("--name", default=name)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    return parser
 
 
 def machine() -> dict[str, Any]:

@@ -20,11 +20,9 @@ Seeds start at 1000: smaller ones were looked at while the preset's parameters w
 
 from __future__ import annotations
 
-import argparse
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -37,7 +35,7 @@ from covary.testing import worlds
 
 from .progress import progress
 from .quality import ORACLE, Score, oracle, score, summarise
-from .report import RESULTS, print_table, spread, write_results
+from .report import print_table, seeds_parser, spread, write_results
 
 __all__ = ["PRESET", "Room", "Setting", "of_preset", "settings"]
 
@@ -263,13 +261,7 @@ def _instances(found: Sequence[Mapping[str, float]]) -> dict[str, Any]:
 
 def main() -> None:
     """Measure, print the tables and write the results."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=200)
-    parser.add_argument("--first-seed", type=int, default=1000)
-    parser.add_argument("--resolution", type=int, default=256)
-    parser.add_argument("--variants", type=int, default=50)
-    parser.add_argument("--name", default="rooms")
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser = seeds_parser(__doc__ or "", "rooms", 256)
     args = parser.parse_args()
     seeds = range(args.first_seed, args.first_seed + args.seeds)
     rows, whole = evaluate(seeds, args.resolution, args.variants)
