@@ -172,7 +172,6 @@ class Contract:
         entry = self.entry()
         if entry is None:
             self.skip("it is not registered")
-        assert entry is not None  # noqa: S101  (for the type checker)
         entry.load()
         for field, example in (("summary", "k-means in the plane"), ("license", "MIT")):
             require(
@@ -188,14 +187,12 @@ class Contract:
         entry = self.entry()
         if entry is None:
             self.skip("it is not registered, so nothing lists it")
-        assert entry is not None  # noqa: S101  (for the type checker)
         module = entry.component.target.partition(":")[0]
-        for found in heavy_imports([module]):
-            require(
-                False,
+        if heavy := heavy_imports([module]):
+            raise ContractError(
                 f"module {module}",
                 expected="no heavy import at the top, because listing components imports it",
-                got=f"{found.package} imported at {found.file}:{found.line}",
+                got=f"{heavy[0].package} imported at {heavy[0].file}:{heavy[0].line}",
                 fix="import it inside the methods that use it, and for types under TYPE_CHECKING",
             )
 

@@ -560,7 +560,6 @@ class ClustererContract(Contract):
     def _exact(self) -> Mapping[str, Any]:
         if self.exact is None:
             self.skip("it is not Lloyd's algorithm (the contract's `exact` is None)")
-        assert self.exact is not None  # noqa: S101  (for the type checker)
         return self.exact
 
     def _found_in_each_dtype(self) -> list[tuple[StyleSummary, ClusterMap]]:

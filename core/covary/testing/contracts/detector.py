@@ -122,7 +122,6 @@ class DetectorContract(FinderContract):
         entry = self.entry()
         if entry is None:
             self.skip("the box rule finds detectors by their registered name")
-        assert entry is not None  # noqa: S101  (for the type checker)
         detector = {"use": entry.id, **self.params}
         one = ("lloyd", {"k": 1})  # a box may hold a single colour
         boxed = self.in_pipeline(clusterer=one, foreground=("box", {"detector": detector}))

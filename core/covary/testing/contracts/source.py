@@ -469,7 +469,6 @@ class VariantSourceContract(ImageContract):
     def _another(self) -> Query:
         if self.other is None:
             self.skip("the contract knows one query (override other_query)")
-        assert self.other is not None  # noqa: S101  (for the type checker)
         return self.other
 
     def _wants_files(self) -> None:
