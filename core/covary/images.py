@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ __all__ = [
     "output_folder",
     "read_image",
     "replacing",
+    "stored_values",
     "to_pil",
     "unwritable",
     "write_png",
@@ -130,3 +132,28 @@ def encode_png(image: torch.Tensor | Image.Image, path: Path) -> None:
     picture = image if isinstance(image, Image.Image) else to_pil(image)
     # Level 1 is three times as fast as the default and a few per cent larger.
     picture.save(path, format="PNG", compress_level=1)
+
+
+def stored_values(
+    path: str | os.PathLike[str], what: str, expected: str, modes: Collection[str]
+) -> tuple[torch.Tensor, str]:
+    """The values of a picture that covary wrote, as they are stored, int32 (H, W), and its mode.
+
+    Args:
+        path: the picture.
+        what: name for errors.
+        expected: the picture that it should be, for errors.
+        modes: Pillow's modes that it may have, of one channel.
+
+    Raises:
+        InputError: no such file, no picture, or one of another mode.
+    """
+    fix = "segment the image again"
+    try:
+        with Image.open(path) as picture:
+            mode, values = str(picture.mode), np.array(picture).astype(np.int32)
+    except (OSError, SyntaxError) as error:
+        raise InputError(what, expected=expected, got=str(error), fix=fix) from error
+    if mode not in modes:
+        raise InputError(what, expected=expected, got=f"mode {mode}", fix=fix)
+    return torch.from_numpy(values), mode

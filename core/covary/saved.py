@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from .errors import InputError
-from .images import read_image
+from .images import read_image, stored_values
 from .provenance import read_provenance, saved_query
 from .segmentation import Object, Segmentation, read_instances, read_labels
 from .types import Box
@@ -189,14 +188,7 @@ def _read_soft(path: Path) -> torch.Tensor:
 def _read_grey(path: Path, mode: str) -> torch.Tensor:
     """The values of a grey picture, int32 (H, W)."""
     expected = f"a picture of mode {mode}, as covary writes it"
-    try:
-        with Image.open(path) as picture:
-            got, values = f"mode {picture.mode}", np.array(picture)
-    except (OSError, SyntaxError) as error:
-        raise InputError(str(path), expected=expected, got=str(error), fix=_AGAIN) from error
-    if got != f"mode {mode}":
-        raise InputError(str(path), expected=expected, got=got, fix=_AGAIN)
-    return torch.from_numpy(values.astype(np.int32))
+    return stored_values(path, str(path), expected, {mode})[0]
 
 
 def _read_objects(path: Path, instances: torch.Tensor) -> tuple[Object, ...]:

@@ -19,7 +19,7 @@ from PIL import Image
 from . import _drawing
 from ._drawing import PALETTE
 from .errors import InputError, OutputError
-from .images import encode_png, output_folder, replacing, to_pil
+from .images import encode_png, output_folder, replacing, stored_values, to_pil
 from .types import Box, ClusterMap, Crop, Foreground
 
 __all__ = ["PALETTE", "Object", "Region", "Segmentation", "read_instances", "read_labels"]
@@ -417,16 +417,7 @@ def read_instances(path: str | os.PathLike[str]) -> torch.Tensor:
 
 def _read_index(path: str | os.PathLike[str], what: str, name: str) -> tuple[torch.Tensor, str]:
     """The indices of a picture, int32 (H, W), and its mode."""
-    what, expected = f"{what} {path}", f"a {name} that covary wrote"
-    fix = "segment the image again"
-    try:
-        with Image.open(path) as picture:
-            mode, index = picture.mode, np.array(picture).astype(np.int32)
-    except (OSError, SyntaxError) as error:
-        raise InputError(what, expected=expected, got=str(error), fix=fix) from error
-    if mode not in _OUTSIDE:
-        raise InputError(what, expected=expected, got=f"mode {mode}", fix=fix)
-    return torch.from_numpy(index), mode
+    return stored_values(path, f"{what} {path}", f"a {name} that covary wrote", _OUTSIDE)
 
 
 def _overlay(image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
