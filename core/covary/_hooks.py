@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["API_VERSION", "COMMANDS", "GROUP", "Hooks", "hookimpl"]
 
-API_VERSION = "1.1"
+API_VERSION = "1.2"
 """Version of the plugin API: components of the same major and of no newer minor are accepted."""
 
 GROUP = "covary"

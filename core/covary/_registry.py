@@ -615,6 +615,8 @@ def _interface(kind: str) -> type[Configurable]:
         "detector": interfaces.Detector,
         "landmarks": interfaces.LandmarkDetector,
         "refiner": interfaces.Refiner,
+        "segmenter": interfaces.Segmenter,
+        "writer": interfaces.Writer,
     }[kind]
 
 

@@ -29,7 +29,17 @@ __all__ = [
     "read_catalogue",
 ]
 
-Kind = Literal["source", "features", "clusterer", "foreground", "detector", "landmarks", "refiner"]
+Kind = Literal[
+    "source",
+    "features",
+    "clusterer",
+    "foreground",
+    "detector",
+    "landmarks",
+    "refiner",
+    "segmenter",
+    "writer",
+]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$")]

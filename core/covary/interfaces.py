@@ -7,7 +7,8 @@ or in a private module beside it) can be listed and inspected at no cost.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import (
     TYPE_CHECKING,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
     from .context import RunContext
+    from .samples import DataSet, Sample, Shard
     from .types import (
         Box,
         ClusterMap,
@@ -51,14 +53,18 @@ __all__ = [
     "LandmarkDetector",
     "Params",
     "Refiner",
+    "Segmenter",
     "SupportsInitialCenters",
     "SupportsInputs",
+    "SupportsManyQueries",
     "SupportsMemoryEstimate",
     "SupportsParts",
     "SupportsPredict",
+    "SupportsReading",
     "SupportsRegions",
     "SupportsSize",
     "VariantSource",
+    "Writer",
 ]
 
 Determinism = Literal["bitwise", "numeric", "none"]
@@ -244,6 +250,95 @@ class Refiner(Configurable, ABC):
 
         Raises:
             InputError: the two are of other dtypes or different sizes.
+        """
+
+
+class Segmenter(Configurable, ABC):
+    """Labels the pixels of images by a trained network: the reference that masks are held against.
+
+    covary's own masks never come from one.
+    """
+
+    @property
+    @abstractmethod
+    def classes(self) -> Sequence[str]:
+        """The names of its labels, by number; the first is ``background``. Loads no weights."""
+
+    @abstractmethod
+    def segment(self, images: torch.Tensor, ctx: RunContext | None = None) -> torch.Tensor:
+        """The class of every pixel, int64 (B, H, W): indices into ``classes``.
+
+        Args:
+            images: uint8 (B, 3, H, W), RGB, on the run's device; not to be changed in place.
+            ctx: as for a clusterer.
+
+        Raises:
+            InputError: another dtype or shape, or images too small for it.
+        """
+
+
+class Writer(Configurable, ABC):
+    """Writes data sets of image and mask pairs in one format."""
+
+    @abstractmethod
+    def write(
+        self, samples: Iterable[Sample], shard: Shard, dataset: DataSet, folder: Path
+    ) -> None:
+        """Write the samples of one shard as files below ``folder``, which is empty.
+
+        When all of them are whole they are moved to the same paths below the data set's folder,
+        so no two shards may have a path in common: let it contain the shard's name or the
+        samples' keys. The same samples give the same bytes, on any day and machine.
+
+        Args:
+            samples: some or all of the shard's seeds, ascending, each once; to be taken one at a
+                time, as they are made meanwhile. There may be none.
+            shard: its name, split and seeds.
+            dataset: its name, task and classes; the shards are not known yet.
+            folder: where to write.
+
+        Raises:
+            OutputError: nothing can be written there.
+        """
+
+    def finish(self, dataset: DataSet, root: Path, folder: Path) -> None:
+        """Write what describes the data set as a whole, e.g. an index, below ``folder``.
+
+        Called when all shards are in place; what it writes is moved to the same paths below
+        ``root`` and replaces what is there. There is nothing to do unless a subclass says so.
+
+        Args:
+            dataset: with its shards and number of pairs.
+            root: the folder of the data set, to read from.
+            folder: where to write; empty.
+        """
+
+
+@runtime_checkable
+class SupportsReading(Protocol):
+    """A writer that can read what it wrote."""
+
+    def read(self, root: Path, split: str | None = None) -> Iterator[Sample]:
+        """The samples of a finished data set, or of one split, by their keys.
+
+        Raises:
+            InputError: no such data set there, or a damaged one.
+        """
+
+
+@runtime_checkable
+class SupportsManyQueries(Protocol):
+    """A source that makes the variants of several queries in shared batches.
+
+    A small image does not fill a device; several queries at once do.
+    """
+
+    def open_many(
+        self, queries: Sequence[Query], contexts: Sequence[RunContext]
+    ) -> Sequence[Variants]:
+        """The same as ``open`` of each query with its context, up to rounding.
+
+        The batches of the first are asked for, to their end, before those of the second.
         """
 
 

@@ -375,7 +375,7 @@ class TestApiVersion:
         assert covary.create("acme/groups").id == "acme/groups"
         assert covary.problems() == ()
 
-    @pytest.mark.parametrize("api", ["1.2", "1.10", "2.0", "0.9"])
+    @pytest.mark.parametrize("api", ["1.3", "1.10", "2.0", "0.9"])
     def test_lists_others_and_refuses_them(self, site: Path, api: str) -> None:
         write_plugin(site, "acme", offer(more=f"api='{api}'"))
         assert "acme/groups" in ids()
