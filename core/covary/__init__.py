@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from .pipeline import Pipeline
     from .plan import Plan
     from .recipe import Recipe, Spec
-    from .samples import DataSet, Sample, SampleObject, Shard
+    from .samples import DataSet, Sample, SampleObject, Shard, check_sample
     from .segmentation import Object, Region, Segmentation
     from .soft import check_soft, pixel_confidence, soft_mask
     from .summary import StyleSummary, SummaryBuilder
@@ -77,6 +77,7 @@ if TYPE_CHECKING:
         VariantBatch,
         Variants,
         check_image,
+        check_images,
     )
 
 __version__ = "0.1.0"
@@ -127,7 +128,7 @@ _MODULES = {
     "pipeline": ("Pipeline",),
     "plan": ("Plan",),
     "recipe": ("Recipe", "Spec"),
-    "samples": ("DataSet", "Sample", "SampleObject", "Shard"),
+    "samples": ("DataSet", "Sample", "SampleObject", "Shard", "check_sample"),
     "segmentation": ("Object", "Region", "Segmentation"),
     "soft": ("check_soft", "pixel_confidence", "soft_mask"),
     "summary": ("StyleSummary", "SummaryBuilder"),
@@ -141,6 +142,7 @@ _MODULES = {
         "VariantBatch",
         "Variants",
         "check_image",
+        "check_images",
     ),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
@@ -206,6 +208,8 @@ __all__ = [
     "Variants",
     "Writer",
     "check_image",
+    "check_images",
+    "check_sample",
     "check_soft",
     "checkpoint_path",
     "components",

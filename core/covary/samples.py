@@ -11,7 +11,7 @@ import torch
 from .errors import InputError
 from .types import Box, check_image
 
-__all__ = ["BACKGROUND", "DataSet", "Sample", "SampleObject", "Shard", "Task"]
+__all__ = ["BACKGROUND", "DataSet", "Sample", "SampleObject", "Shard", "Task", "check_sample"]
 
 BACKGROUND = "background"
 """The name of class 0, whatever else there is."""
@@ -122,3 +122,29 @@ class DataSet:
                 expected=f"{_MOST_CLASSES} at most, which 8 bits tell apart",
                 got=str(len(self.classes)),
             )
+
+
+def check_sample(sample: Sample, dataset: DataSet) -> Sample:
+    """``sample`` itself if it fits the data set: classes that it has, instances as its task says.
+
+    Raises:
+        InputError: a mask or an object of another class, instances missing, or not asked for.
+    """
+    what, most = f"sample {sample.key}", len(dataset.classes) - 1
+    with_instances = dataset.task == "instances"
+    if (sample.instances is not None) != with_instances or (sample.objects and not with_instances):
+        raise InputError(
+            what,
+            expected=f"{'' if with_instances else 'no '}instances, as the task is {dataset.task}",
+            got="none" if with_instances else "some",
+        )
+    if int(sample.mask.max()) > most:
+        raise InputError(
+            f"mask of {what}", expected=f"classes in 0..{most}", got=str(int(sample.mask.max()))
+        )
+    for each in sample.objects:
+        if not 1 <= each.category <= most:
+            raise InputError(
+                f"object of {what}", expected=f"a class in 1..{most}", got=str(each.category)
+            )
+    return sample

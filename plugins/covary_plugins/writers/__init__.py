@@ -1,0 +1,1 @@
+"""Writers: the formats of data sets, one module each."""

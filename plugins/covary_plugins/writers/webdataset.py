@@ -1,0 +1,125 @@
+"""Data sets as tar files for webdataset."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import covary
+
+from ._params import PictureWriter
+
+if TYPE_CHECKING:
+    import tarfile
+    from pathlib import Path
+
+    from covary import DataSet, Sample, Shard
+
+__all__ = ["WebDataset"]
+
+_END = 1024
+"""Zeros that end a tar file; one that was cut short between two members lacks them."""
+
+
+class WebDataset(PictureWriter):
+    """One tar file a shard, as webdataset and `datasets` read it.
+
+    ``train-00000.tar`` holds for each sample KEY.image.png (or jpg, webp), KEY.mask.png, grey
+    levels being classes, KEY.instances.png of 16 bits where the task is instances, and KEY.json:
+    key, seed, metadata and objects. ``classes.json`` lists the names of the classes.
+    """
+
+    def write(
+        self, samples: Iterable[Sample], shard: Shard, dataset: DataSet, folder: Path
+    ) -> None:
+        """Write ``SHARD.tar``.
+
+        Raises:
+            OutputError: the folder is missing, read-only or full.
+            InputError: a sample that does not fit the data set.
+        """
+        from webdataset import TarWriter
+
+        from ._files import closing, writing
+
+        path = folder / f"{shard.name}.tar"
+        with writing(path):
+            stream = path.open("wb")
+        with closing(path, stream):
+            # Without a time of its own each member would get the present one.
+            tar = TarWriter(stream, encoder=False, mtime=0)
+            with closing(path, tar):
+                for sample in samples:
+                    members = self._members(sample, dataset)
+                    with writing(path):
+                        tar.write({"__key__": sample.key, **members})
+
+    def finish(self, dataset: DataSet, root: Path, folder: Path) -> None:
+        """Write ``classes.json``.
+
+        Raises:
+            OutputError: the folder is missing, read-only or full.
+        """
+        from ._files import write_classes
+
+        write_classes(dataset, folder)
+
+    def read(self, root: Path, split: str | None = None) -> Iterator[Sample]:
+        """The samples by their seeds.
+
+        Raises:
+            InputError: no such data set or split, or a damaged file.
+        """
+        from ._files import read_shards
+
+        return read_shards(root, "*.tar", split, _read)
+
+    def _members(self, sample: Sample, dataset: DataSet) -> dict[str, bytes]:
+        from ._pictures import encode
+        from ._records import as_json, record_of
+
+        pictures = encode(covary.check_sample(sample, dataset), self.params)
+        record = as_json(record_of(sample), f"metadata of sample {sample.key}")
+        image = {f"image.{self.params.image_format}": pictures.pop("image")}
+        others = {f"{name}.png": data for name, data in pictures.items()}
+        return {**image, **others, "json": record.encode()}
+
+
+def _read(path: Path) -> Iterator[Sample]:
+    import tarfile
+
+    from ._files import damaged
+    from ._pictures import decode
+    from ._records import parsed, sample_of
+
+    try:
+        _check_end(path)
+        with tarfile.open(path, "r:") as tar:
+            for key, members in groupby(tar, key=lambda member: member.name.partition(".")[0]):
+                found = {_field(member): _content(tar, member) for member in members}
+                what = f"{key} in {path}"
+                record = parsed(found.get("json", b""), f"record of {what}")
+                yield sample_of(record, decode(found, what), what)
+    except (OSError, tarfile.TarError) as error:
+        raise damaged(path, str(error)) from error
+
+
+def _check_end(path: Path) -> None:
+    from ._files import damaged
+
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - _END))
+        if file.read() != bytes(_END):
+            raise damaged(path, "one that ends early")
+
+
+def _field(member: tarfile.TarInfo) -> str:
+    return member.name.partition(".")[2].partition(".")[0]
+
+
+def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = tar.extractfile(member)
+    return file.read() if file else b""
