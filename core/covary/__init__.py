@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         PluginError,
         UnknownNameError,
     )
+    from .generation import Filters, GenerationReport, generate
     from .images import read_image, write_png
     from .interfaces import (
         Clusterer,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
         Segmenter,
         SupportsInitialCenters,
         SupportsInputs,
+        SupportsLabels,
         SupportsManyQueries,
         SupportsMemoryEstimate,
         SupportsParts,
@@ -102,6 +104,7 @@ _MODULES = {
         "PluginError",
         "UnknownNameError",
     ),
+    "generation": ("Filters", "GenerationReport", "generate"),
     "images": ("read_image", "write_png"),
     "interfaces": (
         "Clusterer",
@@ -115,6 +118,7 @@ _MODULES = {
         "Segmenter",
         "SupportsInitialCenters",
         "SupportsInputs",
+        "SupportsLabels",
         "SupportsManyQueries",
         "SupportsMemoryEstimate",
         "SupportsParts",
@@ -165,8 +169,10 @@ __all__ = [
     "Detection",
     "Detector",
     "FeatureSpace",
+    "Filters",
     "Foreground",
     "ForegroundRule",
+    "GenerationReport",
     "IncompatibleApiError",
     "InputError",
     "LandmarkDetector",
@@ -195,6 +201,7 @@ __all__ = [
     "SummaryBuilder",
     "SupportsInitialCenters",
     "SupportsInputs",
+    "SupportsLabels",
     "SupportsManyQueries",
     "SupportsMemoryEstimate",
     "SupportsParts",
@@ -216,6 +223,7 @@ __all__ = [
     "compose",
     "create",
     "cut_out",
+    "generate",
     "hookimpl",
     "pixel_confidence",
     "preset_names",

@@ -25,6 +25,7 @@ __all__ = [
     "VariantBatch",
     "Variants",
     "check_image",
+    "check_images",
 ]
 
 _LABELS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
@@ -42,6 +43,21 @@ def check_image(image: torch.Tensor, what: str = "image") -> torch.Tensor:
     if image.ndim != 3 or image.shape[0] != 3 or 0 in image.shape:
         raise InputError(what, expected="shape (3, H, W), RGB", got=str(tuple(image.shape)))
     return image
+
+
+def check_images(images: torch.Tensor, what: str = "images") -> torch.Tensor:
+    """``images`` themselves if they are uint8 (B, 3, H, W), RGB.
+
+    Raises:
+        InputError: another dtype or shape, or none at all.
+    """
+    if not isinstance(images, torch.Tensor) or images.dtype != torch.uint8:
+        got = f"{type(images).__name__} {getattr(images, 'dtype', '')}".rstrip()
+        raise InputError(what, expected="a uint8 tensor (B, 3, H, W)", got=got)
+    shape = tuple(images.shape)
+    if len(shape) != 4 or shape[1] != 3 or 0 in shape:
+        raise InputError(what, expected="shape (B, 3, H, W), RGB", got=str(shape))
+    return images
 
 
 def check_seed(seed: Any) -> int:
@@ -94,13 +110,7 @@ class VariantBatch:
     """uint8 (B, 3, H, W), RGB, on the run's device."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.images, torch.Tensor) or self.images.dtype != torch.uint8:
-            got = getattr(self.images, "dtype", "")
-            got = f"{type(self.images).__name__} {got}".rstrip()
-            raise InputError("variants", expected="a uint8 tensor (B, 3, H, W)", got=got)
-        shape = tuple(self.images.shape)
-        if len(shape) != 4 or shape[1] != 3 or 0 in shape:
-            raise InputError("variants", expected="shape (B, 3, H, W), RGB", got=str(shape))
+        check_images(self.images, "variants")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         ForegroundRuleContract,
         LandmarkDetectorContract,
         RefinerContract,
+        SegmenterContract,
         VariantSourceContract,
     )
     from covary.testing.runner import CheckResult, contract_for, run_contract
@@ -44,6 +45,7 @@ _HOME = {
     "ForegroundRuleContract": "contracts",
     "LandmarkDetectorContract": "contracts",
     "RefinerContract": "contracts",
+    "SegmenterContract": "contracts",
     "VariantSourceContract": "contracts",
     "contract_for": "runner",
     "run_contract": "runner",
@@ -59,6 +61,7 @@ __all__ = [
     "ForegroundRuleContract",
     "LandmarkDetectorContract",
     "RefinerContract",
+    "SegmenterContract",
     "VariantSourceContract",
     "contract_for",
     "data",

@@ -20,6 +20,7 @@ from covary.testing.contracts.features import FeatureSpaceContract
 from covary.testing.contracts.foreground import ForegroundRuleContract
 from covary.testing.contracts.landmarks import LandmarkDetectorContract
 from covary.testing.contracts.refiner import RefinerContract
+from covary.testing.contracts.segmenter import SegmenterContract
 from covary.testing.contracts.source import VariantSourceContract
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "ForegroundRuleContract",
     "LandmarkDetectorContract",
     "RefinerContract",
+    "SegmenterContract",
     "VariantSourceContract",
 ]
 
@@ -42,5 +44,6 @@ CONTRACTS: dict[str, type[Contract]] = {
     "detector": DetectorContract,
     "landmarks": LandmarkDetectorContract,
     "refiner": RefinerContract,
+    "segmenter": SegmenterContract,
 }
 """The contract of each kind."""
