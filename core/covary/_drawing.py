@@ -22,6 +22,7 @@ __all__ = [
     "name_colours",
     "object_colours",
     "outline",
+    "overlay",
     "palette_bytes",
     "tinted",
 ]
@@ -98,6 +99,22 @@ def tinted(
         shown[:, rows] = mixed.round().to(torch.uint8)
     edge = outline(numbers > 0, numbers)
     shown[:, edge] = table[numbers[edge].long()].T.to(torch.uint8)
+    return shown
+
+
+def overlay(image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """The image with its background greyed and the mask outlined, uint8 (3, H, W).
+
+    Args:
+        image: uint8 (3, H, W).
+        mask: bool (H, W).
+    """
+    shown = torch.empty_like(image)
+    for first in range(0, len(mask), _ROWS):
+        rows = slice(first, first + _ROWS)
+        part = image[:, rows].float()
+        shown[:, rows] = torch.where(mask[rows], part, dimmed(part)).round().to(torch.uint8)
+    shown[:, outline(mask)] = 255
     return shown
 
 

@@ -20,10 +20,11 @@ from .interfaces import (
     SupportsParts,
     SupportsRegions,
     VariantSource,
+    Writer,
 )
 from .recipe import INSIDE, Recipe, Spec, class_place
 
-__all__ = ["Inside", "Part", "Stages"]
+__all__ = ["Inside", "Part", "Stages", "component"]
 
 Part = str | tuple[str, Mapping[str, Any]] | Spec | Configurable
 """How a stage may be given: a name, a name with parameters, or a component of your own."""
@@ -35,6 +36,7 @@ _INTERFACES: dict[str, type[Configurable]] = {
     "foreground": ForegroundRule,
     "detector": Detector,
     "refiner": Refiner,
+    "writer": Writer,
 }
 
 
@@ -82,7 +84,7 @@ class Stages:
             InputError: they do not go together, or something is of the wrong kind.
             UnknownNameError, ParamsError, MissingPackageError, PluginError: as ``covary.create``.
         """
-        made = {slot: _component(slot, part) for slot, part in parts.items()}
+        made = {slot: component(slot, part) for slot, part in parts.items()}
         base = Inside(**{slot: cast(Any, made[slot]) for slot in INSIDE})
         own = {label: _class_parts(label, given) for label, given in classes.items()}
         if isinstance(refine, (str, Spec, Configurable)):
@@ -90,9 +92,9 @@ class Stages:
         stages = cls(
             source=cast(VariantSource, made["source"]),
             base=base,
-            detector=None if detector is None else cast(Detector, _component("detector", detector)),
+            detector=None if detector is None else cast(Detector, component("detector", detector)),
             classes=_with_shared_spaces(base.features, own),
-            refiners=tuple(cast(Refiner, _component("refiner", part)) for part in refine),
+            refiners=tuple(cast(Refiner, component("refiner", part)) for part in refine),
             soft=bool(soft),
         )
         stages._check()
@@ -181,7 +183,7 @@ def _class_parts(label: str, given: Mapping[str, Part]) -> dict[str, Configurabl
             got=repr(unknown),
             fix=did_you_mean(str(unknown), INSIDE),
         )
-    return {slot: _component(slot, given[slot]) for slot in INSIDE if slot in given}
+    return {slot: component(slot, given[slot]) for slot in INSIDE if slot in given}
 
 
 def _with_shared_spaces(
@@ -208,7 +210,7 @@ def _data(component: Configurable) -> dict[str, Any]:
     return {"use": component.id, **component.params.model_dump(mode="json")}
 
 
-def _component(kind: str, part: Part) -> Configurable:
+def component(kind: str, part: Part) -> Configurable:
     """The component of a kind, created by name or checked and given its id."""
     if not isinstance(part, Configurable):
         spec = part if isinstance(part, Spec) else Spec.parse(part, origin=kind)

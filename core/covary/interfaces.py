@@ -56,6 +56,7 @@ __all__ = [
     "Segmenter",
     "SupportsInitialCenters",
     "SupportsInputs",
+    "SupportsLabels",
     "SupportsManyQueries",
     "SupportsMemoryEstimate",
     "SupportsParts",
@@ -338,8 +339,12 @@ class SupportsManyQueries(Protocol):
     ) -> Sequence[Variants]:
         """The same as ``open`` of each query with its context, up to rounding.
 
-        The batches of the first are asked for, to their end, before those of the second.
+        The batches of the first are asked for, to their end, before those of the second. What
+        cannot be opened may raise for all of them: each is then opened on its own.
         """
+
+    def memory_many(self, size: tuple[int, int], features: int, queries: int) -> int:
+        """Peak bytes of so many queries together, beyond one style summary; as ``memory``."""
 
 
 @runtime_checkable
@@ -371,6 +376,14 @@ class SupportsParts(Protocol):
 
     def part_names(self) -> Sequence[str]:
         """Every name that the rule may give, in the order in which parts are numbered."""
+
+
+@runtime_checkable
+class SupportsLabels(Protocol):
+    """A detector that knows every label that it may give."""
+
+    def labels(self) -> Sequence[str]:
+        """The labels, in the order in which the classes of a data set are numbered."""
 
 
 @runtime_checkable

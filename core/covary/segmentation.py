@@ -24,7 +24,6 @@ from .types import Box, ClusterMap, Crop, Foreground
 
 __all__ = ["PALETTE", "Object", "Region", "Segmentation", "read_instances", "read_labels"]
 
-_ROWS = 512
 _OUTSIDE = {"P": 255, "I;16": 65535}
 """Index in ``clusters.png`` of pixels that lie in no box, by the picture's mode."""
 _SOMETIMES = frozenset(
@@ -262,7 +261,7 @@ class Segmentation:
         Where nothing was found the whole image is greyed. Of detected objects each has a colour
         by its label, its box and its name.
         """
-        return self._drawn_objects() if self.detected else _overlay(self.image, self.mask)
+        return self._drawn_objects() if self.detected else _drawing.overlay(self.image, self.mask)
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write ``image.png clusters.png overlay.png mask.png provenance.json`` to ``folder``.
@@ -341,7 +340,7 @@ class Segmentation:
         if self.reconstruction is not None:
             pictures["reconstruction.png"] = self.reconstruction
         if self.crop is not None:
-            pictures["photo-overlay.png"] = _overlay(self.crop.photo.cpu(), self.photo_mask)
+            pictures["photo-overlay.png"] = _drawing.overlay(self.crop.photo.cpu(), self.photo_mask)
             if self.found:
                 pictures["photo-mask.png"] = self.photo_mask
         return pictures
@@ -418,15 +417,3 @@ def read_instances(path: str | os.PathLike[str]) -> torch.Tensor:
 def _read_index(path: str | os.PathLike[str], what: str, name: str) -> tuple[torch.Tensor, str]:
     """The indices of a picture, int32 (H, W), and its mode."""
     return stored_values(path, f"{what} {path}", f"a {name} that covary wrote", _OUTSIDE)
-
-
-def _overlay(image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    shown = torch.empty_like(image)
-    for first in range(0, len(mask), _ROWS):
-        rows = slice(first, first + _ROWS)
-        part = image[:, rows].float()
-        shown[:, rows] = (
-            torch.where(mask[rows], part, _drawing.dimmed(part)).round().to(torch.uint8)
-        )
-    shown[:, _drawing.outline(mask)] = 255
-    return shown

@@ -56,6 +56,10 @@ class ZeroShotDetector(covary.Detector):
         """Every file of the network, once it is loaded."""
         return self._network.inputs if self._network else {}
 
+    def labels(self) -> tuple[str, ...]:
+        """The classes of the prompt."""
+        return Prompt.parse(self.params.prompt).classes
+
     def detect(self, image: torch.Tensor, ctx: RunContext | None = None) -> Sequence[Detection]:
         """What the thresholds leave, the surest first; labels are the prompt's words.
 

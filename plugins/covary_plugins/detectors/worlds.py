@@ -44,6 +44,12 @@ class WorldsBoxes(covary.Detector):
 
     params: Params
 
+    def labels(self) -> tuple[str, ...]:
+        """The objects to find, or all that the world has."""
+        from covary.testing import worlds
+
+        return self.params.labels or tuple(worlds.get(self.params.world).objects)
+
     def detect(self, image: torch.Tensor, ctx: RunContext | None = None) -> Sequence[Detection]:
         """A box for each object that is visible, from back to front.
 
@@ -59,7 +65,7 @@ class WorldsBoxes(covary.Detector):
 
         covary.check_image(image)
         world = worlds.get(self.params.world)
-        wanted = self.params.labels or tuple(world.objects)
+        wanted = self.labels()
         for label in wanted:
             if label not in world.objects:
                 raise covary.InputError(

@@ -1,0 +1,16 @@
+"""Data sets of image and mask pairs, made by workers that may die at any moment.
+
+``_job`` says what is to be made and ``_split`` which seeds go to which shard; ``_maker`` makes one
+shard; an executor (``_executor`` is the interface) has them made by workers; ``_generate`` drives
+it all; ``_finish`` describes the whole once all shards are there; ``_folder`` knows the places.
+"""
+
+from __future__ import annotations
+
+from ._filters import Filters
+from ._generate import generate
+from ._manifest import read_manifest
+from ._progress import GenerationProgress
+from ._report import GenerationReport
+
+__all__ = ["Filters", "GenerationProgress", "GenerationReport", "generate", "read_manifest"]

@@ -1,0 +1,56 @@
+"""Files that survive the machine: what has a name here is whole, and on the disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..files import replacing
+
+__all__ = ["move_all", "sync_file", "sync_folder", "write_text"]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file that is whole whenever it is there, even after a power failure.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+        sync_file(temporary)
+    sync_folder(path.parent)
+
+
+def move_all(names: Iterable[str], source: Path, target: Path) -> None:
+    """Move files to the same paths below another folder of the same file system, for good.
+
+    Raises:
+        OSError: as the system has it.
+    """
+    folders = set()
+    for name in names:
+        place = target / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(source / name, place)
+        folders.add(place.parent)
+    for folder in sorted(folders):
+        sync_folder(folder)
+
+
+def sync_file(path: Path) -> None:
+    """Wait until a file's content is on the disk."""
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until a folder's names are on the disk, where the system can be asked for it."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

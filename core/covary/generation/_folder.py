@@ -1,0 +1,71 @@
+"""Where things are in the folder of a data set."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..files import unwritable
+
+__all__ = ["CARD", "MANIFEST", "OWN", "PIPELINE", "PREVIEW", "Folder"]
+
+CARD, MANIFEST, PIPELINE, PREVIEW = "README.md", "manifest.jsonl", "pipeline.toml", "preview.png"
+OWN = frozenset({CARD, MANIFEST, PIPELINE, PREVIEW})
+"""Files that covary writes beside those of the writer."""
+
+
+class Folder:
+    """The paths of a data set's folder; what only covary needs is below ``.covary``."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.state = root / ".covary"
+        self.job = self.state / "job.json"
+        self.lock = self.state / "lock"
+        self.progress = self.state / "progress.json"
+        self.records = self.state / "shards"
+        self.staging = self.state / "staging"
+        self.previews = self.state / "preview"
+        self.manifest = root / MANIFEST
+
+    def record(self, shard: str) -> Path:
+        """The record of a shard."""
+        return self.records / f"{shard}.json"
+
+    def preview(self, shard: str) -> Path:
+        """Some pairs of a shard, for the preview."""
+        return self.previews / f"{shard}.safetensors"
+
+    def make(self) -> None:
+        """Make the folders.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        for folder in (self.records, self.staging, self.previews):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise unwritable(self.root, error) from error
+
+    @contextmanager
+    def staged(self, name: str) -> Iterator[Path]:
+        """An empty folder to write in, which is gone afterwards.
+
+        Raises:
+            OSError: as the system has it.
+        """
+        self.staging.mkdir(parents=True, exist_ok=True)
+        outer = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.staging))
+        try:
+            yield outer
+        finally:
+            shutil.rmtree(outer, ignore_errors=True)
+
+    def drop_staged(self) -> None:
+        """Remove what workers left that did not come to their end."""
+        shutil.rmtree(self.staging, ignore_errors=True)
+        self.make()

@@ -1,0 +1,186 @@
+"""How far a run is, how fast, and how long it will take; kept in a file for others to read."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+from ..errors import OutputError
+from ..files import replacing
+from ._record import ShardRecord
+
+__all__ = ["BEAT", "GenerationProgress", "Heartbeat", "Tracker", "read_heartbeat"]
+
+BEAT = 2.0
+"""Seconds between two looks at the clock."""
+_WINDOW = 120.0
+"""Seconds over which the rate is measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationProgress:
+    """How far the making of a data set is."""
+
+    seeds: int
+    """Seeds of the job."""
+    done: int
+    """Seeds that are done: in finished shards, and in those at work."""
+    pairs: int
+    """Pairs in finished shards."""
+    left_out: int
+    """Seeds in finished shards that filters left out."""
+    failed: int
+    """Seeds in finished shards that could not be segmented."""
+    shards: int
+    """Shards of the job."""
+    shards_done: int
+    """Finished shards."""
+    rate: float | None
+    """Seeds per second over the last two minutes; None before there is one to tell from."""
+    seconds_left: float | None
+    """At this rate."""
+    seconds: float
+    """How long all runs in this folder took together."""
+    cost: float | None
+    """What they cost, where the price of an hour is known."""
+
+
+class Tracker:
+    """Counts what it hears of, and tells how far it all is.
+
+    Args:
+        seeds: of the job.
+        shards: of the job.
+        before: seconds that earlier runs in this folder took.
+        price: of an hour, if it is known.
+    """
+
+    def __init__(
+        self,
+        seeds: int,
+        shards: int,
+        before: float = 0.0,
+        price: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._seeds, self._shards, self._before, self._price = seeds, shards, before, price
+        self._clock, self._start = clock, clock()
+        self._finished = self._pairs = self._left_out = self._failed = self._shards_done = 0
+        self._at_work: dict[str, int] = {}
+        self._marks: deque[tuple[float, int]] = deque()
+
+    def kept(self, record: ShardRecord, seeds: int) -> None:
+        """A shard is there from before, and all its seeds."""
+        self._count(record, seeds)
+
+    def began(self) -> None:
+        """Work begins now, with what is there: only what comes is speed."""
+        self._marks = deque([(self._clock(), self._done)])
+
+    def made(self, shard: str, seeds: int) -> None:
+        """So many seeds of a shard are done."""
+        self._at_work[shard] = seeds
+        self._mark()
+
+    def finished(self, record: ShardRecord, seeds: int) -> None:
+        """A shard is done, and all its seeds."""
+        self._at_work.pop(record.shard, None)
+        self._count(record, seeds)
+        self._mark()
+
+    def dropped(self, shard: str) -> None:
+        """A shard is not made after all."""
+        self._at_work.pop(shard, None)
+
+    def progress(self) -> GenerationProgress:
+        """How far it is now."""
+        rate = self._rate()
+        seconds = self._before + self._clock() - self._start
+        return GenerationProgress(
+            seeds=self._seeds,
+            done=self._done,
+            pairs=self._pairs,
+            left_out=self._left_out,
+            failed=self._failed,
+            shards=self._shards,
+            shards_done=self._shards_done,
+            rate=rate,
+            seconds_left=(self._seeds - self._done) / rate if rate else None,
+            seconds=seconds,
+            cost=None if self._price is None else self._price * seconds / 3600,
+        )
+
+    @property
+    def _done(self) -> int:
+        return self._finished + sum(self._at_work.values())
+
+    def _count(self, record: ShardRecord, seeds: int) -> None:
+        self._finished += seeds
+        self._pairs += record.pairs
+        self._failed += record.failed
+        self._left_out += len(record.left_out) - record.failed
+        self._shards_done += 1
+
+    def _mark(self) -> None:
+        now = self._clock()
+        # A mark a second is enough, and two must stay to tell a rate from.
+        if not self._marks or now - self._marks[-1][0] >= 1.0:
+            self._marks.append((now, self._done))
+        while len(self._marks) > 2 and now - self._marks[0][0] > _WINDOW:
+            self._marks.popleft()
+
+    def _rate(self) -> float | None:
+        if not self._marks:
+            return None
+        since, before = self._marks[0]
+        seconds, done = self._clock() - since, self._done - before
+        return done / seconds if seconds > 0 and done > 0 else None
+
+
+class Heartbeat:
+    """Writes the progress to a file every other second, from a thread of its own.
+
+    That a run is at work can so be seen even while it waits for a slow image. The file is no
+    result: where it cannot be written, e.g. on a full disk, what writes results will say so.
+    """
+
+    def __init__(self, path: Path, progress: Callable[[], GenerationProgress]) -> None:
+        self._path, self._progress = path, progress
+        self._stop = Event()
+        self._thread = Thread(target=self._run, name="covary-heartbeat", daemon=True)
+
+    def __enter__(self) -> Heartbeat:
+        self._beat("running")
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._beat("stopped" if kind else "ended")
+
+    def _run(self) -> None:
+        while not self._stop.wait(BEAT):
+            self._beat("running")
+
+    def _beat(self, state: str) -> None:
+        data: dict[str, Any] = asdict(self._progress())
+        data |= {"state": state, "time": time.time()}
+        with suppress(OutputError), replacing(self._path) as temporary:
+            temporary.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+
+
+def read_heartbeat(path: Path) -> dict[str, Any]:
+    """What a heartbeat last wrote; empty where there is nothing whole."""
+    try:
+        data = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
