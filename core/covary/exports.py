@@ -36,6 +36,7 @@ __all__ = [
     "ResultLike",
     "class_names",
     "coco",
+    "coco_mask",
     "cut_outs",
     "named_parts",
     "palette",
@@ -82,7 +83,7 @@ def coco(results: Iterable[ResultLike], files: Sequence[str] | None = None) -> d
         for each in filter(_was_found, one.objects):
             category = names.index(_class_name(each)) + 1
             about = {"id": len(annotations) + 1, "image_id": image_id, "category_id": category}
-            annotations.append(about | _annotation(each))
+            annotations.append(about | coco_mask(each.mask) | {"score": each.score})
     return {
         "info": {"description": "made by covary"},
         "images": [
@@ -91,6 +92,28 @@ def coco(results: Iterable[ResultLike], files: Sequence[str] | None = None) -> d
         ],
         "annotations": annotations,
         "categories": [{"id": number, "name": name} for number, name in enumerate(names, start=1)],
+    }
+
+
+def coco_mask(mask: torch.Tensor) -> dict[str, Any]:
+    """What a COCO annotation says about a mask: ``segmentation``, ``area``, ``bbox``, ``iscrowd``.
+
+    Args:
+        mask: bool (H, W).
+
+    Returns:
+        Plain data; the segmentation is a compressed RLE, ``iscrowd`` is 0.
+
+    Raises:
+        MissingPackageError: pycocotools is not installed.
+    """
+    rle = _package("pycocotools.mask")
+    encoded = rle.encode(np.asfortranarray(mask.numpy().astype(np.uint8)))
+    return {
+        "segmentation": {"size": encoded["size"], "counts": encoded["counts"].decode("ascii")},
+        "area": float(rle.area(encoded)),
+        "bbox": [float(end) for end in rle.toBbox(encoded)],
+        "iscrowd": 0,
     }
 
 
@@ -250,19 +273,6 @@ def _slug(label: str) -> str:
     """A label as the end of a file's name: ``-side-table``."""
     kept = "".join(letter if letter.isalnum() else " " for letter in label)
     return "".join(f"-{word}" for word in kept.split())
-
-
-def _annotation(one: Object) -> dict[str, Any]:
-    """What COCO says about an object's mask."""
-    rle = _package("pycocotools.mask")
-    encoded = rle.encode(np.asfortranarray(one.mask.numpy().astype(np.uint8)))
-    return {
-        "segmentation": {"size": encoded["size"], "counts": encoded["counts"].decode("ascii")},
-        "area": float(rle.area(encoded)),
-        "bbox": [float(end) for end in rle.toBbox(encoded)],
-        "iscrowd": 0,
-        "score": one.score,
-    }
 
 
 def _renumbered(

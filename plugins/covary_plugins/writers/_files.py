@@ -17,9 +17,16 @@ from covary.files import unwritable
 if TYPE_CHECKING:
     from covary import DataSet, Sample
 
-__all__ = ["closing", "content", "damaged", "read_shards", "write_classes", "write_file", "writing"]
+__all__ = [
+    "closing",
+    "damaged",
+    "lines_of",
+    "read_shards",
+    "write_classes",
+    "write_file",
+    "writing",
+]
 
-_CHUNK = 2**20
 _SHARD = re.compile(r"(.+)-\d+")
 _AGAIN = "generate it again, or name the folder that holds the data set"
 
@@ -75,16 +82,15 @@ def write_file(path: Path, chunks: Iterable[bytes]) -> None:
                 stream.write(chunk)
 
 
-def content(path: Path) -> Iterator[bytes]:
-    """A file piece by piece.
+def lines_of(path: Path) -> Iterator[bytes]:
+    """A file line by line.
 
     Raises:
         InputError: it cannot be read.
     """
     try:
         with path.open("rb") as stream:
-            while chunk := stream.read(_CHUNK):
-                yield chunk
+            yield from stream
     except OSError as error:
         raise damaged(path, error.strerror or str(error)) from error
 
