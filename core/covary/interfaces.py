@@ -54,6 +54,7 @@ __all__ = [
     "Params",
     "Refiner",
     "Segmenter",
+    "SupportsFrontMatter",
     "SupportsInitialCenters",
     "SupportsInputs",
     "SupportsLabels",
@@ -325,6 +326,14 @@ class SupportsReading(Protocol):
         Raises:
             InputError: no such data set there, or a damaged one.
         """
+
+
+@runtime_checkable
+class SupportsFrontMatter(Protocol):
+    """A writer whose format is described at the top of the data set's README.md, as on hubs."""
+
+    def front_matter(self, dataset: DataSet) -> Mapping[str, Any]:
+        """What to say there in YAML: plain data. ``dataset`` has its shards and number of pairs."""
 
 
 @runtime_checkable
