@@ -35,6 +35,7 @@ _SUMMARIES = {
     "detector": "one box around what differs from the border",
     "landmarks": "five points on a head before a plain background",
     "refiner": "a mean over neighbours of like colour",
+    "segmenter": "warm and cold colours, all else background",
 }
 # Names that a template itself uses at the top of the component's module.
 _TAKEN_CLASSES = frozenset({"Field", "Generator", "Iterator", "Literal", "Sequence", "Tensor"})
