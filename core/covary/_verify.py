@@ -27,6 +27,7 @@ __all__ = [
     "foreground_of",
     "number_of_variants",
     "opened_by",
+    "opened_together",
     "refined_by",
     "untouched",
 ]
@@ -77,11 +78,11 @@ def untouched(
             )
 
 
-def opened_by(source: Configurable, found: Any) -> Variants:
-    """What ``open`` returned."""
+def opened_by(source: Configurable, found: Any, method: str = "open()") -> Variants:
+    """What ``open``, or another ``method``, returned for one query."""
     if not isinstance(found, Variants):
         _refuse(
-            f"source {source.id}, open()",
+            f"source {source.id}, {method}",
             expected="covary.Variants",
             got=_type(found),
             fix="return covary.Variants(image=..., count=n, batches=...)",
@@ -94,6 +95,19 @@ def opened_by(source: Configurable, found: Any) -> Variants:
             fix="make it with a generator method that yields covary.VariantBatch(images)",
         )
     return found
+
+
+def opened_together(source: Configurable, found: Any, queries: int) -> Sequence[Variants]:
+    """What ``open_many`` returned."""
+    whole = isinstance(found, Sequence) and len(found) == queries
+    if not whole:
+        _refuse(
+            f"source {source.id}, open_many()",
+            expected=f"a sequence of {queries} covary.Variants, one for each query",
+            got=f"{len(found)} of them" if isinstance(found, Sequence) else _type(found),
+            fix="return a list in the order of the queries",
+        )
+    return [opened_by(source, one, "open_many()") for one in found]
 
 
 def batch_of(source: Configurable, found: Any, size: tuple[int, int]) -> VariantBatch:

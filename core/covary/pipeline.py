@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from numbers import Integral
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import torch
 
 from . import _verify
 from ._boxes import Boxes
+from ._groups import Group, Results
 from ._registry import registry
 from ._stages import Part, Stages
 from .context import RunContext, resolve_device
-from .errors import InputError, PluginError
+from .errors import InputError, MemoryBudgetError, PluginError
 from .images import replacing
 from .interfaces import (
     Clusterer,
@@ -25,6 +28,7 @@ from .interfaces import (
     FeatureSpace,
     ForegroundRule,
     Refiner,
+    SupportsManyQueries,
     SupportsMemoryEstimate,
     SupportsRegions,
     SupportsSize,
@@ -41,6 +45,7 @@ __all__ = ["Pipeline"]
 
 QueryLike = Query | int | str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
+Progress = Callable[[int, int, str], None]
 
 _KEEP: Any = object()
 """The default of a part that ``Pipeline.replace`` can also take away."""
@@ -208,6 +213,11 @@ class Pipeline:
         return self._stages.soft
 
     @property
+    def device(self) -> str:
+        """Where it runs, as it was asked for: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``."""
+        return str(self._device)
+
+    @property
     def recipe(self) -> Recipe:
         """This pipeline as data: canonical ids, defaults spelt out."""
         return self._stages.recipe()
@@ -217,12 +227,19 @@ class Pipeline:
         with replacing(Path(path)) as temporary:
             temporary.write_text(self.recipe.to_toml(), encoding="utf-8")
 
-    def plan(self, size: tuple[int, int] | None = None, variants: int | None = None) -> Plan:
+    def plan(
+        self,
+        size: tuple[int, int] | None = None,
+        variants: int | None = None,
+        *,
+        together: int = 1,
+    ) -> Plan:
         """Predict the memory of each stage; runs nothing.
 
         Args:
             size: (H, W); None asks the source.
             variants: n; None takes the source's parameter ``n``.
+            together: as for :meth:`map`.
 
         Raises:
             InputError: the source cannot tell and it was not given, or a component cannot run on
@@ -245,14 +262,14 @@ class Pipeline:
             )
         device = resolve_device(self._device)
         self._check_device(device)
-        return self._plan(size, variants, device)
+        return self._plan(size, variants, device, self._together(together))
 
     def __call__(
         self,
         query: QueryLike | None = None,
         *,
         seed: int | None = None,
-        progress: Callable[[int, int, str], None] | None = None,
+        progress: Progress | None = None,
     ) -> Segmentation:
         """Segment one image.
 
@@ -278,8 +295,109 @@ class Pipeline:
         self._check_device(ctx.device)
         record = Record(ctx)
         variants = self._open(asked, ctx, record)
+        self._check_plan(variants, ctx)
+        return self._segment(asked, ctx, record, variants)
+
+    def map(
+        self,
+        queries: Iterable[QueryLike],
+        *,
+        seed: int | None = None,
+        together: int = 1,
+        progress: Progress | None = None,
+    ) -> Iterator[Segmentation]:
+        """Segment many images, one after another, as they are asked for.
+
+        Small images do not fill a device. Where the source can (``SupportsManyQueries``), the
+        variants of ``together`` queries are made in shared batches; other sources open one query
+        at a time, whatever ``together`` says. The later stages see one query at a time, so there
+        is never more than one style summary in memory.
+
+        Args:
+            queries: each as for a call; any number of them, taken as they are needed.
+            seed: of every run; None is the query's own, as for a call.
+            together: how many queries to open at once.
+            progress: as for a call, for each query anew.
+
+        Returns:
+            An iterator over the results, one for each query and in order. With ``together=1`` they
+            are those of calling the pipeline; else they are so up to rounding, as shared batches
+            may round otherwise. Where a query fails its error (those of a call) is raised in the
+            place of its result, and the next one can be asked for with ``next`` all the same.
+
+        Raises:
+            InputError: ``together`` is below 1, ``queries`` is a single one, or a component cannot
+                run on the device.
+        """
+        if isinstance(queries, (str, os.PathLike, Query)) or not isinstance(queries, Iterable):
+            got, fix = repr(queries), "give a list, or call the pipeline"
+            raise InputError("queries", expected="several of them", got=got, fix=fix)
+        if seed is not None:
+            check_seed(seed)
+        self._check_device(resolve_device(self._device))
+        start = partial(self._calls, seed=seed, progress=progress)
+        return Results(queries, self._together(together), start)
+
+    def _together(self, asked: int) -> int:
+        """How many queries the source opens at once, if ``asked`` are wanted."""
+        if isinstance(asked, bool) or not isinstance(asked, Integral) or asked < 1:
+            raise InputError("together", expected="a number of queries from 1", got=repr(asked))
+        return int(asked) if isinstance(self.source, SupportsManyQueries) else 1
+
+    def _calls(
+        self, queries: Sequence[QueryLike], seed: int | None, progress: Progress | None
+    ) -> list[Callable[[], Segmentation]]:
+        """One call a query that gives its result; their variants share batches if they can."""
+
+        def alone(number: int) -> Segmentation:
+            return self(queries[number], seed=seed, progress=progress)
+
+        work = alone
+        if len(queries) > 1:
+            try:
+                work = self._opened_together(queries, seed, progress, alone).result
+            except MemoryBudgetError as error:
+                # Their number is at fault. One by one they would round otherwise, unasked.
+                return [partial(_fail, error)] * len(queries)
+            except Exception as error:
+                # One of them may be at fault; opened alone it says so in its own place.
+                warnings.warn(f"queries are opened one by one: {error}", stacklevel=4)
+        return [partial(work, number) for number in range(len(queries))]
+
+    def _opened_together(
+        self,
+        queries: Sequence[QueryLike],
+        seed: int | None,
+        progress: Progress | None,
+        alone: Callable[[int], Segmentation],
+    ) -> Group[Segmentation]:
+        asked = [as_query(query) for query in queries]
+        for query in asked:
+            self.check_query(query)
+        contexts = [self._context(query, seed, progress) for query in asked]
+        source, opening = cast(Any, self.source), Record(contexts[0])
+        with opening.stage("source"):
+            inside = [ctx.at("source", source.id) for ctx in contexts]
+            found = source.open_many(asked, inside)
+            opened = _verify.opened_together(source, found, len(asked))
+        self._check_plan(opened[0], contexts[0], len(asked))
+        share = opening.seconds["source"] / len(asked)
+
+        def finish(number: int, variants: Variants) -> Segmentation:
+            record = Record(contexts[number], together=asked)
+            record.seconds["source"] = share
+            return self._segment(asked[number], contexts[number], record, variants)
+
+        return Group(opened, finish, alone)
+
+    def _check_plan(self, variants: Variants, ctx: RunContext, together: int = 1) -> None:
         size = (int(variants.image.shape[1]), int(variants.image.shape[2]))
-        self._plan(size, variants.count, ctx.device).check()
+        self._plan(size, variants.count, ctx.device, together).check()
+
+    def _segment(
+        self, asked: Query, ctx: RunContext, record: Record, variants: Variants
+    ) -> Segmentation:
+        """What a call does once the query is open."""
         image = variants.image.to(ctx.device)
         # Before the variants: no box, or one that does not fit, should not cost their time.
         boxes = self._boxes(image, ctx, record)
@@ -334,7 +452,7 @@ class Pipeline:
         self,
         query: Query,
         seed: int | None,
-        progress: Callable[[int, int, str], None] | None = None,
+        progress: Progress | None = None,
     ) -> RunContext:
         ctx = RunContext(
             device=resolve_device(self._device),
@@ -354,7 +472,9 @@ class Pipeline:
             found = self.source.open(query, ctx.at("source", self.source.id))
             return _verify.opened_by(self.source, found)
 
-    def _plan(self, size: tuple[int, int], variants: int, device: torch.device) -> Plan:
+    def _plan(
+        self, size: tuple[int, int], variants: int, device: torch.device, together: int = 1
+    ) -> Plan:
         pixels, spaces = size[0] * size[1], self._stages.spaces()
         widest = variants * max(space.channels for space in spaces)
         summaries = [
@@ -367,7 +487,9 @@ class Pipeline:
         stages = [StagePlan("summary", "", 0)]
         for where, kind, component in self._stages.components():
             estimate = None
-            if isinstance(component, SupportsMemoryEstimate):
+            if kind == "source" and together > 1:
+                estimate = cast(Any, component).memory_many(size, widest, together)
+            elif isinstance(component, SupportsMemoryEstimate):
                 estimate = component.memory(size, widest)
             if crop and kind in ("clusterer", "foreground", "refiner"):
                 estimate = (estimate or 0) + crop
@@ -378,6 +500,7 @@ class Pipeline:
             features=variants * self.features.channels,
             summary_bytes=sum(summaries),
             stages=tuple(stages),
+            together=together,
             budget=RunContext(device=device, memory=self._memory).available_memory(),
         )
 
@@ -436,6 +559,10 @@ class Pipeline:
                 boxes = self.foreground.regions(image, ctx.at("foreground", self.foreground.id))
             checked = _verify.boxes_of(self.foreground, boxes)
             return [Detection(box.inside(size)) for box in checked]
+
+
+def _fail(error: Exception) -> NoReturn:
+    raise error
 
 
 def _builder(space: FeatureSpace, variants: Variants, ctx: RunContext) -> SummaryBuilder:

@@ -41,6 +41,8 @@ class Plan:
     """In the order in which they run."""
     budget: int
     """Bytes that the device has to give."""
+    together: int = 1
+    """How many queries the source has open at once; the other stages see one."""
 
     @property
     def peak_bytes(self) -> int:
@@ -65,11 +67,13 @@ class Plan:
                 where = f"stage {stage.stage!r}" + (
                     f" ({stage.component})" if stage.component else ""
                 )
+                many = f" of {self.together} queries" if self.together > 1 else ""
                 raise MemoryBudgetError(
-                    f"{where} will not fit at {height}x{width} with {self.variants} variants",
+                    f"{where} will not fit at {height}x{width} with {self.variants} variants{many}",
                     expected=f"at most {_mib(self.budget)}",
                     got=_mib(need),
-                    fix="use fewer variants, a smaller image, a streaming clusterer such as "
+                    fix=("open fewer queries together, " if many else "")
+                    + "use fewer variants, a smaller image, a streaming clusterer such as "
                     "lloyd, or a larger memory budget",
                 )
 

@@ -8,7 +8,7 @@ import os
 import platform
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -50,9 +50,10 @@ _VERSIONS = ("covary", "torch", "numpy", "kornia")
 class Record:
     """Collects timings and memory while a pipeline runs."""
 
-    def __init__(self, ctx: RunContext) -> None:
-        self._ctx = ctx
-        self._seconds: dict[str, float] = defaultdict(float)
+    def __init__(self, ctx: RunContext, together: Sequence[Query] = ()) -> None:
+        """Of the run of ``ctx``, and of the queries that were opened together, if there were."""
+        self._ctx, self._together = ctx, together
+        self.seconds: dict[str, float] = defaultdict(float)
         if ctx.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(ctx.device)
 
@@ -63,7 +64,7 @@ class Record:
         yield
         if self._ctx.device.type == "cuda":
             torch.cuda.synchronize(self._ctx.device)
-        self._seconds[name] += time.perf_counter() - start
+        self.seconds[name] += time.perf_counter() - start
 
     def finish(
         self,
@@ -77,17 +78,20 @@ class Record:
 
         ``inputs`` are the files that components other than the source have read, with their sha256.
         """
+        # Which queries shared the batches bears on rounding.
+        together = [query_data(each) for each in self._together]
         return {
             "format": 1,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "query": query_data(query),
             "seed": self._ctx.seed,
+            **({"together": together} if together else {}),
             "recipe": recipe.model_dump(mode="json"),
             "components": components_data(recipe),
             "inputs": {**variants.inputs, **inputs},
             "image": _image_data(result, variants),
             "result": _result_data(result, recipe),
-            "seconds": {name: round(value, 6) for name, value in self._seconds.items()},
+            "seconds": {name: round(value, 6) for name, value in self.seconds.items()},
             "memory": _memory_data(self._ctx.device),
             "machine": _machine_data(self._ctx.device),
             "versions": {"python": platform.python_version(), **_versions()},

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,8 +22,10 @@ __all__ = [
     "check_cutoff",
     "check_label",
     "draw_image",
+    "draw_images",
     "draw_styles",
     "image_bytes",
+    "mixed_together",
     "mixed_variants",
     "published_latent",
 ]
@@ -65,33 +67,91 @@ def mixed_variants(
             or a precision that the device cannot; when called, not when iterated.
         MemoryBudgetError: while iterating, when not even one image fits.
     """
+    (batches,) = mixed_together(
+        generator,
+        structure,
+        styles,
+        c,
+        ctx,
+        max_resolution=max_resolution,
+        precision=precision,
+        compiled=compiled,
+    )
+    return batches
+
+
+def mixed_together(
+    generator: Generator,
+    structures: Tensor,
+    styles: Tensor,
+    c: int,
+    ctx: covary.RunContext,
+    *,
+    max_resolution: int | None = None,
+    precision: Precision = "auto",
+    compiled: bool = False,
+) -> list[Iterator[covary.VariantBatch]]:
+    """As `mixed_variants`, of several structures, whose variants share batches.
+
+    Args:
+        structures: the codes of q images, (q, L, W), truncated.
+        styles: the appearance codes of the first, then of the second: (q * n, L, W).
+        ctx: of any of them; it says how much memory there is.
+
+    Returns:
+        q iterators, each to be read to its end before the next.
+    """
     architecture = generator.architecture
     how = Execution.choose(architecture, ctx.device, precision, compiled=compiled)
     generator.synthesis.check_max_resolution(max_resolution)
+    q, n = len(structures), len(styles) // len(structures)
     with torch.inference_mode():
-        codes = generator.style_mix(structure, styles, c)
-    each = image_bytes(architecture, how, max_resolution)
-    most = min(_BATCH_BYTES[_kind(ctx.device)], ctx.available_memory())
-    size = max(1, most // each)
+        pairs = zip(structures.split(1), styles.chunk(q), strict=True)
+        codes = torch.cat([generator.style_mix(one, some, c) for one, some in pairs])
+    size = _batch_size(image_bytes(architecture, how, max_resolution), ctx)
 
     fix = "use a smaller generator, a lower max_resolution where there is one, or device='cpu'"
+    if q > 1:
+        fix = f"open fewer queries together, {fix}"
 
-    def shared(code: Tensor) -> Prefix:
+    def shared(all_of_them: Sequence[Tensor]) -> Prefix:
         with torch.inference_mode():
-            return generator.prefix(code, c, how=how, max_resolution=max_resolution)
+            return generator.prefix(all_of_them[0], c, how=how, max_resolution=max_resolution)
 
-    def batches() -> Iterator[covary.VariantBatch]:
-        prefix = next(in_batches(structure, shared, 1, device=ctx.device, fix=fix))
+    def pieces() -> Iterator[Tensor]:
+        """The batches, cut where the variants of a structure end."""
+        prefix = next(in_batches([structures], shared, 1, device=ctx.device, fix=fix))
+        owners = torch.arange(q, device=ctx.device).repeat_interleave(n)
 
-        def run(some: Any) -> Tensor:
+        def run(some: range) -> Tensor:
+            rows = slice(some.start, some.stop)
+            mine = prefix.of(owners[rows])
             with torch.inference_mode():
-                images = generator.synthesis(some, prefix=prefix, max_resolution=max_resolution)
+                images = generator.synthesis(
+                    codes[rows], prefix=mine, max_resolution=max_resolution
+                )
                 return to_uint8(images)
 
-        for images in in_batches(codes, run, size, device=ctx.device, fix=fix):
-            yield covary.VariantBatch(images)
+        first = 0
+        for images in in_batches(range(q * n), run, size, device=ctx.device, fix=fix):
+            ends = list(range(n - first % n, len(images), n))
+            first += len(images)
+            parts = list(images.tensor_split(ends))
+            del images  # a batch is held by whoever reads it
+            while parts:
+                yield parts.pop(0)
 
-    return batches()
+    batches = pieces()
+
+    def of_one() -> Iterator[covary.VariantBatch]:
+        left = n
+        while left:
+            images = next(batches)
+            left -= len(images)
+            yield covary.VariantBatch(images)
+            del images
+
+    return [of_one() for _ in range(q)]
 
 
 def draw_image(
@@ -102,13 +162,27 @@ def draw_image(
     Raises:
         MemoryBudgetError: it does not fit.
     """
+    return draw_images(generator, ws, ctx, max_resolution)[0]
+
+
+def draw_images(
+    generator: Generator, ws: Tensor, ctx: covary.RunContext, max_resolution: int | None = None
+) -> Tensor:
+    """The images of q codes (q, L, W), uint8 (q, 3, H, W), in float32 without TF32.
+
+    Raises:
+        MemoryBudgetError: not even one fits.
+    """
 
     def run(code: Tensor) -> Tensor:
         exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
         with torch.inference_mode(), exact:
-            return to_uint8(generator.synthesis(code, max_resolution=max_resolution))[0]
+            return to_uint8(generator.synthesis(code, max_resolution=max_resolution))
 
-    return next(in_batches(ws, run, 1, device=ctx.device))
+    generator.synthesis.check_max_resolution(max_resolution)
+    how = Execution.choose(generator.architecture, ctx.device, "fp32")
+    size = _batch_size(image_bytes(generator.architecture, how, max_resolution), ctx)
+    return torch.cat(list(in_batches(ws, run, size, device=ctx.device)))
 
 
 def draw_styles(
@@ -171,6 +245,7 @@ def batch_bytes(
     generator: Generator,
     *,
     n: int = 50,
+    queries: int = 1,
     max_resolution: int | None = None,
     precision: Precision = "auto",
     device: torch.device | None = None,
@@ -178,7 +253,8 @@ def batch_bytes(
     """Peak bytes of mixing beside the weights: a batch on its way, X_0, and what is cached.
 
     Args:
-        n: number of variants.
+        n: number of variants of each query.
+        queries: how many share the batches.
         device: None is CUDA where there is one, as for a pipeline.
     """
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -187,8 +263,11 @@ def batch_bytes(
     exact = Execution.choose(architecture, device, "fp32")
     image = image_bytes(architecture, exact, max_resolution)
     each = image_bytes(architecture, how, max_resolution)
-    batch = min(max(_BATCH_BYTES[_kind(device)] // each, 1), n) * each
-    return max(batch, image) + _cached_bytes(architecture, how)
+    most = _BATCH_BYTES[_kind(device)]
+    batch = min(max(most // each, 1), n * queries) * each
+    images = min(max(most // image, 1), queries) * image
+    kept = _kept_bytes(architecture, n, max_resolution) * queries if queries > 1 else 0
+    return max(batch, images) + _cached_bytes(architecture, how) + kept
 
 
 def image_bytes(
@@ -208,6 +287,18 @@ def image_bytes(
     return peak
 
 
+def _kept_bytes(architecture: Architecture, n: int, max_resolution: int | None) -> int:
+    """What stays of one query while others share its batches: codes, X_0, its prefix at most."""
+    side = max_resolution or architecture.resolution
+    prefix = max(
+        width * 4**log2 * 4
+        for log2, width in enumerate(architecture.channels, start=2)
+        if 2**log2 <= side
+    )
+    codes = 3 * n * architecture.num_ws * architecture.w_dim * 4
+    return codes + 2 * prefix + architecture.img_channels * side**2 * 5
+
+
 def _cached_bytes(architecture: Architecture, how: Execution) -> int:
     """Style matrices padded to the widest layer, and kernels in another dtype."""
     widest, layers = max(architecture.channels), 3 * len(architecture.channels)
@@ -220,6 +311,11 @@ def _cached_bytes(architecture: Architecture, how: Execution) -> int:
             total += 9 * n_out * ((4 if folded else 1) * n_in + n_out) * dtype.itemsize
         n_in = n_out
     return total
+
+
+def _batch_size(each: int, ctx: covary.RunContext) -> int:
+    most: int = min(_BATCH_BYTES[_kind(ctx.device)], ctx.available_memory())
+    return max(1, most // each)
 
 
 def _kind(device: torch.device) -> str:

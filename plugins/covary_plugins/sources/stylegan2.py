@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
@@ -65,18 +66,29 @@ class StyleGAN2(covary.VariantSource):
 
     def memory(self, size: tuple[int, int], features: int) -> int:
         """Peak bytes of one batch of images on its way through the synthesis network."""
+        return self.memory_many(size, features, 1)
+
+    def memory_many(self, size: tuple[int, int], features: int, queries: int) -> int:
+        """Peak bytes of one batch that queries share, and of what they keep meanwhile."""
         from ._mixing import batch_bytes
 
         params = self.params
         return batch_bytes(
             self._loaded(),
             n=params.n,
+            queries=queries,
             max_resolution=params.max_resolution,
             precision=params.precision,
         )
 
     def open(self, query: covary.Query, ctx: covary.RunContext) -> covary.Variants:
         """Map the latents, compute X_0, and promise the variants."""
+        return self.open_many([query], [ctx])[0]
+
+    def open_many(
+        self, queries: Sequence[covary.Query], contexts: Sequence[covary.RunContext]
+    ) -> list[covary.Variants]:
+        """As ``open`` of each; their images and variants go through the network together."""
         import torch
 
         from covary_plugins.batches import placed
@@ -84,40 +96,42 @@ class StyleGAN2(covary.VariantSource):
         from ._mixing import (
             check_cutoff,
             check_label,
-            draw_image,
+            draw_images,
             draw_styles,
-            mixed_variants,
+            mixed_together,
             published_latent,
         )
 
-        if query.seed is None:
+        seeds = [query.seed for query in queries if query.seed is not None]
+        if len(seeds) < len(queries):
             raise covary.InputError("query of source stylegan2", expected="a seed", got="files")
+        params, ctx = self.params, contexts[0]
         generator = placed(self._loaded(), ctx.device)
-        params = self.params
         check_cutoff(params.c, generator, params.checkpoint)
         check_label(params.label, generator, params.checkpoint)
         limit = params.max_resolution
         with torch.inference_mode():
-            z = published_latent(query.seed, generator.z_dim).to(ctx.device)
-            structure = generator.mapping(z, psi=params.psi, label=params.label)
-        image = draw_image(generator, structure, ctx, limit)
-        styles = draw_styles(generator, params.n, params.psi, ctx, params.label)
-        batches = mixed_variants(
+            z = torch.cat([published_latent(seed, generator.z_dim) for seed in seeds])
+            structures = generator.mapping(z.to(ctx.device), psi=params.psi, label=params.label)
+        images = draw_images(generator, structures, ctx, limit)
+        styles = [
+            draw_styles(generator, params.n, params.psi, each, params.label) for each in contexts
+        ]
+        together = mixed_together(
             generator,
-            structure,
-            styles,
+            structures,
+            torch.cat(styles),
             params.c,
             ctx,
             max_resolution=limit,
             precision=params.precision,
             compiled=params.compile,
         )
-        return covary.Variants(
-            image=image,
-            count=params.n,
-            batches=batches,
-            inputs={params.checkpoint: self._sha256},
-        )
+        inputs = {params.checkpoint: self._sha256}
+        return [
+            covary.Variants(image=image, count=params.n, batches=batches, inputs=inputs)
+            for image, batches in zip(images, together, strict=True)
+        ]
 
     def _loaded(self) -> Generator:
         if self._generator is None:

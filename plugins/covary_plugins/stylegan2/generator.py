@@ -88,18 +88,19 @@ class Generator(nn.Module):
         how: Execution = FP32,
         max_resolution: int | None = None,
     ) -> Prefix:
-        """The synthesis up to layer ``c``, done once for all variants of ``w_structure``.
+        """The synthesis up to layer ``c``, done once for all variants of a structure.
 
         Not an approximation: with ``prefix=g.prefix(w, c)``, ``synthesis`` of codes that
         ``style_mix`` made from w and c gives what it gives without, up to float rounding.
 
         Args:
-            w_structure: (1, L, W) or (L, W).
+            w_structure: (1, L, W) or (L, W), or several structures (q, L, W); `Prefix.of` then
+                gives each code its own.
             noise, how, max_resolution: as for ``synthesis``.
         """
         self._check_cutoff(c)
         check_noise(noise)
-        ws = self._one_code(w_structure)
+        ws = self._structures(w_structure)
         synthesis = self.synthesis
         last = synthesis.steps_to(synthesis.check_max_resolution(max_resolution))
         steps = min(synthesis.steps_before(c), last)
@@ -119,7 +120,7 @@ class Generator(nn.Module):
             InputError: c outside 0..L, or codes of another shape.
         """
         self._check_cutoff(c)
-        structure = self._one_code(w_structure)
+        structure = self._structures(w_structure, most=1)
         if w_styles.ndim != 3 or w_styles.shape[1:] != structure.shape[1:]:
             raise InputError(
                 "w_styles",
@@ -136,13 +137,15 @@ class Generator(nn.Module):
                 got=repr(c),
             )
 
-    def _one_code(self, w: Tensor) -> Tensor:
+    def _structures(self, w: Tensor, most: int | None = None) -> Tensor:
+        """Codes (q, L, W) of ``w``, which may be one without its batch."""
         w = w[None] if w.ndim == 2 else w
-        if w.shape != (1, self.num_ws, self.w_dim):
+        fits = w.ndim == 3 and w.shape[1:] == (self.num_ws, self.w_dim)
+        if not fits or not 1 <= len(w) <= (most or len(w)):
             raise InputError(
                 "w_structure",
-                expected=f"shape (1, {self.num_ws}, {self.w_dim})",
+                expected=f"shape ({most or 'q'}, {self.num_ws}, {self.w_dim})",
                 got=str(tuple(w.shape)),
-                fix="pass one structure at a time",
+                fix="pass one structure at a time" if most else "",
             )
         return w

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -32,11 +32,12 @@ class _Step(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """The part of a synthesis run that variants of one structure share.
+    """The part of a synthesis run that variants of a structure share, for one structure or several.
 
     Attributes:
-        x: features after the last step done, (1, C, h, w).
-        image: RGB accumulated so far, float32 (1, 3, h, w); black before the first ToRGB.
+        x: features after the last step done, (q, C, h, w) for q structures, or (1, C, h, w) while
+            they have no difference yet.
+        image: RGB accumulated so far, float32, likewise; black before the first ToRGB.
         steps: how many steps are done.
         noise: the noise they were done with.
         how: what they were computed with, and the rest will be.
@@ -49,6 +50,15 @@ class Prefix:
     noise: Noise
     how: Execution = FP32
     residual: Tensor | None = None
+
+    def of(self, owners: Tensor) -> Prefix:
+        """A row for each of the codes that are to go on: that of its structure, int64 (B,)."""
+
+        def rows(part: Tensor) -> Tensor:
+            return part if len(part) == 1 else part[owners]
+
+        residual = None if self.residual is None else rows(self.residual)
+        return replace(self, x=rows(self.x), image=rows(self.image), residual=residual)
 
 
 class Synthesis(nn.Module):
