@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
-__all__ = ["Ended", "call", "run_python", "signal_name"]
+__all__ = ["Ended", "call", "how_it_ended", "run_python", "signal_name"]
 
 _TAIL_LINES, _TAIL_CHARACTERS = 5, 600
 _OUTPUT_BYTES = 2**16
@@ -70,8 +70,7 @@ def run_python(
             status = None
         finally:
             _end_group(process)
-        log.seek(max(0, log.seek(0, os.SEEK_END) - _OUTPUT_BYTES))
-        output = log.read().decode("utf-8", errors="replace")
+        output = _end_of(log)
     return _ended(status, timeout, output)
 
 
@@ -98,12 +97,27 @@ def call(target: str, argument: Any, timeout: float) -> tuple[Ended, Any]:
             return ended, None
 
 
+def how_it_ended(status: int, log: IO[bytes]) -> Ended:
+    """How a process ended whose status and output are at hand.
+
+    Args:
+        status: as ``subprocess`` gives it, negative for a signal.
+        log: the file that it printed to.
+    """
+    return _ended(status, 0.0, _end_of(log))
+
+
 def signal_name(number: int) -> str:
     """``SIGSEGV`` for 11, and ``signal 99`` for one that has no name here."""
     try:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
+
+
+def _end_of(log: IO[bytes]) -> str:
+    log.seek(max(0, log.seek(0, os.SEEK_END) - _OUTPUT_BYTES))
+    return log.read().decode("utf-8", errors="replace")
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:

@@ -104,6 +104,8 @@ def generate(
     """
     if isinstance(pipeline, str):
         pipeline = Pipeline.preset(pipeline)
+    if not pipeline.soft:
+        pipeline = pipeline.replace(soft=True)  # from which the confidence comes
     root = Path(out)
     job = prepare(
         pipeline,
@@ -155,11 +157,17 @@ class _Run:
                 self.tracker.began()
                 self.tell(self.tracker.progress())
                 if missing:
-                    executor.run(self.job, self.folder.root, self._missing(), self._hear)
+                    self._have_made(executor)
                 if not self.given_up:
                     writer = cast(Writer, self.job.writer.create("writer"))
                     finish(self.job, self.folder, writer, self.counts)
             return self._report()
+
+    def _have_made(self, executor: Executor) -> None:
+        try:
+            executor.run(self.job, self.folder.root, self._missing(), self._hear)
+        finally:
+            self.folder.drop_staged()  # the workers are gone, and what they were at with them
 
     def _look(self, verify: bool, retry_failed: bool) -> None:
         """Find the shards that are there; forget the others, before any of them is made again."""
@@ -228,7 +236,7 @@ def _executor(on: str | Executor, workers: int | None, pipeline: Pipeline, job: 
     own = [data["id"] for data in job.components.values() if data["id"].startswith("local/")]
     number = workers or (1 if own else _cores(job))
     if number == 1:
-        return HereExecutor(pipeline)
+        return HereExecutor(pipeline if own else None)
     if own:
         raise InputError(
             f"{number} workers",

@@ -57,8 +57,6 @@ def prepare(
     _check_ranges(val, shard_size, together)
     if task not in get_args(Task):
         raise InputError("task", expected=" or ".join(get_args(Task)), got=repr(task))
-    if not pipeline.soft:
-        pipeline = pipeline.replace(soft=True)
     made = _writer(writer)
     entry = find(made.id, "writer")
     recipe = pipeline.recipe
