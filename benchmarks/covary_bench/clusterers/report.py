@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from covary.files import output_folder, replacing
+from covary.pages import templates
 
 from . import charts, tables
 from .merged import Entry, Group, Run, groups, letters, plain, title
@@ -55,30 +55,27 @@ def html(results: Sequence[Results]) -> str:
 
     Without the packages that draw (the extra ``bench``) it has its tables and says what is missing.
     """
-    environment = Environment(
-        loader=PackageLoader(__package__ or ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     runs = letters(results)
     found = groups(runs)
     drawn = charts.available()
-    return environment.get_template("report.html").render(
-        runs=[(run.letter, tables.machine_name(run), tables.machine_rows(run)) for run in runs],
-        methods=[_prose(paragraph) for paragraph in _methods(runs)],
-        overview=tables.overview(found),
-        anchor=_anchor,
-        title=title,
-        columns=tables.COLUMNS,
-        sections=list(_sections(found, drawn)),
-        scaling=_scaling(found) if drawn else {},
-        drawn=drawn,
-        qualities=charts.QUALITIES,
-        moments=charts.MOMENTS,
-        dark=charts.DARK,
-        params=list(_params(found)),
+    return (
+        templates(__package__ or "")
+        .get_template("report.html")
+        .render(
+            runs=[(run.letter, tables.machine_name(run), tables.machine_rows(run)) for run in runs],
+            methods=[_prose(paragraph) for paragraph in _methods(runs)],
+            overview=tables.overview(found),
+            anchor=_anchor,
+            title=title,
+            columns=tables.COLUMNS,
+            sections=list(_sections(found, drawn)),
+            scaling=_scaling(found) if drawn else {},
+            drawn=drawn,
+            qualities=charts.QUALITIES,
+            moments=charts.MOMENTS,
+            dark=charts.DARK,
+            params=list(_params(found)),
+        )
     )
 
 
