@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         PluginError,
         UnknownNameError,
     )
+    from .evaluation import Evaluation, Pair, evaluate
     from .generation import Filters, GenerationReport, generate
     from .images import read_image, write_png
     from .interfaces import (
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
         SupportsReading,
         SupportsRegions,
         SupportsSize,
+        SupportsUsage,
         VariantSource,
         Writer,
     )
@@ -105,6 +107,7 @@ _MODULES = {
         "PluginError",
         "UnknownNameError",
     ),
+    "evaluation": ("Evaluation", "Pair", "evaluate"),
     "generation": ("Filters", "GenerationReport", "generate"),
     "images": ("read_image", "write_png"),
     "interfaces": (
@@ -128,6 +131,7 @@ _MODULES = {
         "SupportsReading",
         "SupportsRegions",
         "SupportsSize",
+        "SupportsUsage",
         "VariantSource",
         "Writer",
     ),
@@ -170,6 +174,7 @@ __all__ = [
     "DataSet",
     "Detection",
     "Detector",
+    "Evaluation",
     "FeatureSpace",
     "Filters",
     "Foreground",
@@ -182,6 +187,7 @@ __all__ = [
     "MissingPackageError",
     "Object",
     "OutputError",
+    "Pair",
     "Params",
     "ParamsError",
     "Pipeline",
@@ -212,6 +218,7 @@ __all__ = [
     "SupportsReading",
     "SupportsRegions",
     "SupportsSize",
+    "SupportsUsage",
     "UnknownNameError",
     "VariantBatch",
     "VariantSource",
@@ -226,6 +233,7 @@ __all__ = [
     "compose",
     "create",
     "cut_out",
+    "evaluate",
     "generate",
     "hookimpl",
     "pixel_confidence",

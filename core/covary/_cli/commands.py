@@ -24,6 +24,7 @@ OWN = {
     "rerun": "rerun:rerun",
     "compose": "compose:compose",
     "export": "export:export",
+    "eval": "evaluate:eval_",
     "list": "listing:list_",
     "show": "show:show",
     "check": "check:check",

@@ -1,0 +1,96 @@
+"""A trained network as the judge, or as what is judged."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ..._registry import find
+from ...context import RunContext, resolve_device
+from ...errors import InputError, PluginError
+from ...interfaces import Segmenter
+from ...samples import BACKGROUND
+from ..pairs import LabelMap
+from ._options import InputOptions
+
+__all__ = ["Segmented"]
+
+_PREFIX = "segmenter:"
+
+
+class Segmented:
+    """What a segmenter makes of the images of the other input.
+
+    Args:
+        segmenter: a component.
+        device: where it runs.
+
+    Raises:
+        PluginError: its classes do not begin with ``background``.
+    """
+
+    def __init__(self, segmenter: Segmenter, device: str = "auto") -> None:
+        self._segmenter = segmenter
+        self._device = resolve_device(device)
+        self.classes = tuple(segmenter.classes)
+        if self.classes[:1] != (BACKGROUND,):
+            raise PluginError(
+                f"classes of segmenter {segmenter.id}",
+                expected=f"{BACKGROUND!r} first",
+                got=", ".join(self.classes[:3]),
+                fix="correct its classes",
+            )
+
+    @staticmethod
+    def recognises(text: str) -> bool:
+        """Whether it is ``segmenter:NAME``."""
+        return text.startswith(_PREFIX)
+
+    @classmethod
+    def open(cls, text: str, options: InputOptions) -> Segmented:
+        """The registered segmenter of that name."""
+        found = find(text.removeprefix(_PREFIX), "segmenter").create(options.segmenter)
+        assert isinstance(found, Segmenter)  # noqa: S101  (for the type checker)
+        return cls(found, options.device)
+
+    def judge(self, given: LabelMap) -> LabelMap:
+        """The segmenter's map of the image, at the image's size.
+
+        Raises:
+            InputError: there is no image.
+            PluginError: the segmenter gave something else than it must.
+        """
+        if given.image is None:
+            raise InputError(
+                f"image {given.name}",
+                expected="an image for the segmenter to look at",
+                got="a mask alone",
+                fix="give results, a data set, or CelebAMask-HQ, which have images",
+            )
+        ctx = RunContext(device=self._device).at("segmenter", self._segmenter.id)
+        images = given.image[None].to(self._device)
+        labels = self._checked(self._segmenter.segment(images, ctx), images)
+        return LabelMap(given.name, labels[0].cpu(), given.image)
+
+    def describe(self) -> dict[str, Any]:
+        """Kind, component, parameters and classes."""
+        return {
+            "kind": "segmenter",
+            "use": self._segmenter.id,
+            "params": self._segmenter.params.model_dump(mode="json"),
+            "classes": list(self.classes),
+        }
+
+    def _checked(self, labels: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+        expected = (len(images), *images.shape[2:])
+        good = isinstance(labels, torch.Tensor) and labels.dtype == torch.int64
+        if not good or tuple(labels.shape) != expected:
+            got = f"{type(labels).__name__} {getattr(labels, 'dtype', '')}".rstrip()
+            raise PluginError(
+                f"segmenter {self._segmenter.id}",
+                expected=f"int64 {expected}",
+                got=f"{got} {tuple(getattr(labels, 'shape', ()))}",
+                fix="correct its segment()",
+            )
+        return labels

@@ -1,0 +1,250 @@
+"""Predictions and truths, brought together by name without holding more than one of each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import torch
+
+from ..errors import (
+    CheckpointError,
+    CovaryError,
+    InputError,
+    MissingPackageError,
+    ParamsError,
+    PluginError,
+)
+from .classes import Classes
+
+__all__ = ["Entry", "Judge", "LabelMap", "Listed", "Matching", "Pair", "natural"]
+
+Resize = Literal["nearest"]
+
+# What is wrong for one image and for all others alike.
+_HOPELESS = (CheckpointError, MissingPackageError, ParamsError, PluginError)
+_INTEGERS = (torch.bool, torch.uint8, torch.int16, torch.int32, torch.int64)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pair:
+    """A prediction and the truth of the same image.
+
+    Raises:
+        InputError: maps of other dtypes, or of different sizes.
+    """
+
+    name: str
+    """Of the image."""
+    prediction: torch.Tensor
+    """The class of every pixel, bool or integers (H, W)."""
+    truth: torch.Tensor
+    """As ``prediction``, or 255 for pixels that are left out."""
+    image: torch.Tensor | None = None
+    """uint8 (3, H, W), RGB, of any size; only drawn."""
+    found: bool = True
+    """False: no confident foreground, so the prediction is empty and no answer."""
+
+    def __post_init__(self) -> None:
+        for what, labels in (("prediction", self.prediction), ("truth", self.truth)):
+            if (
+                not isinstance(labels, torch.Tensor)
+                or labels.dtype not in _INTEGERS
+                or labels.ndim != 2
+                or not labels.numel()
+            ):
+                got = f"{type(labels).__name__} {getattr(labels, 'dtype', '')}".rstrip()
+                raise InputError(
+                    f"{what} of {self.name}",
+                    expected="bool or integers (H, W)",
+                    got=f"{got} {tuple(getattr(labels, 'shape', ()))}",
+                )
+        if self.prediction.shape != self.truth.shape:
+            raise InputError(
+                f"sizes of {self.name}",
+                expected=f"a prediction of the truth's {_size(self.truth)}",
+                got=_size(self.prediction),
+                fix="give it in the size of the truth; --resize nearest scales it",
+            )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelMap:
+    """What an input says of one image."""
+
+    name: str
+    """Of the image: a seed, or a file's name without its ending."""
+    labels: torch.Tensor
+    """Integers (H, W), indices into the input's classes."""
+    image: torch.Tensor | None = None
+    """uint8 (3, H, W), where the input has it."""
+    found: bool = True
+    """False: no confident foreground."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One map of an input, read when it is asked for."""
+
+    name: str
+    load: Callable[[], LabelMap]
+
+
+@runtime_checkable
+class Listed(Protocol):
+    """An input that knows its images: a folder, a data set, a pipeline with its seeds."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names by the values of its maps; the first is ``background``."""
+
+    def __len__(self) -> int:
+        """How many maps it has."""
+
+    def entries(self) -> Iterator[Entry]:
+        """Its maps by ascending :func:`natural` order of their names, each once."""
+
+    def describe(self) -> dict[str, Any]:
+        """What it is, as plain data."""
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """An input that has a map of whatever image it is asked about: a renderer, a segmenter."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names by the values of its maps; the first is ``background``."""
+
+    def judge(self, given: LabelMap) -> LabelMap:
+        """Its map of the image of ``given``.
+
+        Raises:
+            InputError: it cannot tell from what is given.
+        """
+
+    def describe(self) -> dict[str, Any]:
+        """What it is, as plain data."""
+
+
+def natural(name: str) -> tuple[bool, int, str]:
+    """The place of a name among others: numbers by value, then text; ``7`` and ``007`` are one."""
+    return (False, int(name), "") if re.fullmatch(r"[0-9]+", name) else (True, 0, name)
+
+
+@dataclass(slots=True)
+class Matching:
+    """The pairs of two inputs, and what had no partner or could not be read.
+
+    Args:
+        prediction: what is judged.
+        truth: what it is judged by; at least one of the two lists its images.
+        classes: how their values are numbered.
+        ignore: a value of the truth's own maps that is left out.
+        resize: ``"nearest"`` scales predictions of another size to the truth's; None refuses.
+    """
+
+    prediction: Listed | Judge
+    truth: Listed | Judge
+    classes: Classes
+    ignore: int | None = None
+    resize: Resize | None = None
+    missing: list[str] = field(default_factory=list)
+    """Names in the truth that have no prediction."""
+    extra: list[str] = field(default_factory=list)
+    """Names in the prediction that have no truth."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """Name -> why it could not be judged."""
+
+    def __len__(self) -> int:
+        """How many pairs there are at most."""
+        return max(len(one) for one in (self.prediction, self.truth) if isinstance(one, Listed))
+
+    def pairs(self, report: Callable[[str], None] = lambda name: None) -> Iterator[Pair]:
+        """The pairs by name, one at a time.
+
+        Args:
+            report: called with a name before its maps are read.
+        """
+        for name, load in self._loaders():
+            report(name)
+            try:
+                yield self._pair(name, *load())
+            except _HOPELESS:
+                raise
+            except CovaryError as error:
+                self.failed[name] = str(error)
+
+    def _loaders(self) -> Iterator[tuple[str, Callable[[], tuple[LabelMap, LabelMap]]]]:
+        """(name, what reads the prediction and the truth) of every pair."""
+        prediction, truth = self.prediction, self.truth
+        if isinstance(prediction, Listed) and isinstance(truth, Listed):
+            for ours, theirs in self._merged(prediction.entries(), truth.entries()):
+                yield theirs.name, _both(ours, theirs)
+        elif isinstance(prediction, Listed) and isinstance(truth, Judge):
+            for entry in prediction.entries():
+                yield entry.name, _predicted(entry, truth)
+        elif isinstance(prediction, Judge) and isinstance(truth, Listed):
+            for entry in truth.entries():
+                yield entry.name, _given(entry, prediction)
+
+    def _merged(
+        self, ours: Iterator[Entry], theirs: Iterator[Entry]
+    ) -> Iterator[tuple[Entry, Entry]]:
+        """Entries of equal names; both sides are in order, so each is passed once."""
+        one, other = next(ours, None), next(theirs, None)
+        while one is not None and other is not None:
+            if natural(one.name) < natural(other.name):
+                self.extra.append(one.name)
+                one = next(ours, None)
+            elif natural(other.name) < natural(one.name):
+                self.missing.append(other.name)
+                other = next(theirs, None)
+            else:
+                yield one, other
+                one, other = next(ours, None), next(theirs, None)
+        for rest, last, names in ((ours, one, self.extra), (theirs, other, self.missing)):
+            names.extend([last.name] if last is not None else [])
+            names.extend(entry.name for entry in rest)
+
+    def _pair(self, name: str, prediction: LabelMap, truth: LabelMap) -> Pair:
+        ours = self.classes.of_prediction(prediction.labels, name)
+        theirs = self.classes.of_truth(truth.labels, name, self.ignore)
+        if self.resize is not None and ours.shape != theirs.shape:
+            ours = _nearest(ours, theirs)
+        image = truth.image if prediction.image is None else prediction.image
+        return Pair(name, ours, theirs, image, prediction.found)
+
+
+def _both(ours: Entry, theirs: Entry) -> Callable[[], tuple[LabelMap, LabelMap]]:
+    return lambda: (ours.load(), theirs.load())
+
+
+def _predicted(entry: Entry, truth: Judge) -> Callable[[], tuple[LabelMap, LabelMap]]:
+    def load() -> tuple[LabelMap, LabelMap]:
+        prediction = entry.load()
+        return prediction, truth.judge(prediction)
+
+    return load
+
+
+def _given(entry: Entry, prediction: Judge) -> Callable[[], tuple[LabelMap, LabelMap]]:
+    def load() -> tuple[LabelMap, LabelMap]:
+        truth = entry.load()
+        return prediction.judge(truth), truth
+
+    return load
+
+
+def _nearest(labels: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """Labels uint8 (H, W) at another size: of each pixel, the one that its centre falls in."""
+    size = tuple(like.shape)
+    scaled = torch.nn.functional.interpolate(labels[None, None], size=size, mode="nearest-exact")
+    return scaled[0, 0]
+
+
+def _size(labels: torch.Tensor) -> str:
+    """Width x height, as pictures are measured."""
+    return f"{labels.shape[1]}x{labels.shape[0]}"
