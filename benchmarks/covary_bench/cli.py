@@ -13,6 +13,7 @@ __all__ = ["bench"]
 _COMMANDS = {
     "clusterers": "clusterers.commands:clusterers",
     "compare": "clusterers.compare_command:compare",
+    "paper": "paper.commands:paper",
     "pipeline": "pipeline_command:pipeline",
     "report": "clusterers.report_command:report",
     "sources": "sources_command:sources",

@@ -100,6 +100,12 @@ class Room:
 
     def judge(self, label: str, setting: Setting) -> tuple[Score, Score]:
         """How the object of a class comes out, and how the oracle would have chosen."""
+        chosen, best, found = self.segment(label, setting)
+        truth = self.masks[label][self.boxes[label].slices]
+        return score(chosen, truth, found), score(best, truth)
+
+    def segment(self, label: str, setting: Setting) -> tuple[Tensor, Tensor, bool]:
+        """The mask of an object in its exact box, the oracle's, and whether it was found."""
         tight = self.boxes[label]
         box = surrounded(tight, setting.expand, next(iter(self.masks.values())).shape)
         ctx = covary.RunContext(seed=self.seed)
@@ -109,13 +115,11 @@ class Room:
         rule = cast(covary.ForegroundRule, setting.foreground.create("foreground"))
         image = torch.zeros(3, *clusters.size, dtype=torch.uint8)  # no rule here looks at it
         chosen = rule.select(clusters, image, ctx.at("foreground", rule.id))
-        exact_mask = self.masks[label]
-        best = oracle(clusters, exact_mask[box.slices])
+        best = oracle(clusters, self.masks[label][box.slices])
         inner = covary.Box(
             tight.x0 - box.x0, tight.y0 - box.y0, tight.x1 - box.x0, tight.y1 - box.y0
         ).slices
-        truth = exact_mask[tight.slices]
-        return score(chosen.mask[inner], truth, chosen.found), score(best[inner], truth)
+        return chosen.mask[inner], best[inner], chosen.found
 
 
 def exact(seed: int, resolution: int) -> tuple[dict[str, Tensor], dict[str, covary.Box]]:
