@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         RefinerContract,
         SegmenterContract,
         VariantSourceContract,
+        WriterContract,
     )
     from covary.testing.runner import CheckResult, contract_for, run_contract
 
@@ -47,6 +48,7 @@ _HOME = {
     "RefinerContract": "contracts",
     "SegmenterContract": "contracts",
     "VariantSourceContract": "contracts",
+    "WriterContract": "contracts",
     "contract_for": "runner",
     "run_contract": "runner",
 }
@@ -63,6 +65,7 @@ __all__ = [
     "RefinerContract",
     "SegmenterContract",
     "VariantSourceContract",
+    "WriterContract",
     "contract_for",
     "data",
     "memory",

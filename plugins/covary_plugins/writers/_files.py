@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 __all__ = [
     "closing",
     "damaged",
-    "lines_of",
+    "read_lines",
     "read_shards",
     "write_classes",
     "write_file",
+    "write_lines",
     "writing",
 ]
 
@@ -82,17 +83,30 @@ def write_file(path: Path, chunks: Iterable[bytes]) -> None:
                 stream.write(chunk)
 
 
-def lines_of(path: Path) -> Iterator[bytes]:
-    """A file line by line.
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Write lines, and an empty one, which shows that these are all.
 
     Raises:
-        InputError: it cannot be read.
+        OutputError: the system refused.
+    """
+    write_file(path, (f"{line}\n".encode() for line in chain(lines, [""])))
+
+
+def read_lines(path: Path) -> Iterator[bytes]:
+    """The lines that :func:`write_lines` wrote.
+
+    Raises:
+        InputError: the file cannot be read, or is cut short.
     """
     try:
         with path.open("rb") as stream:
-            yield from stream
+            for line in stream:
+                if line == b"\n":
+                    return
+                yield line
     except OSError as error:
         raise damaged(path, error.strerror or str(error)) from error
+    raise damaged(path, "one that ends early")
 
 
 def write_classes(dataset: DataSet, folder: Path) -> None:

@@ -41,7 +41,7 @@ class TreeWriter(PictureWriter):
             OutputError: the folder is missing, read-only or full.
             InputError: a sample that does not fit the data set.
         """
-        from ._files import write_file
+        from ._files import write_file, write_lines
         from ._records import as_json, record_of
 
         lines = []
@@ -53,9 +53,8 @@ class TreeWriter(PictureWriter):
                 file = f"{self._folder(name, shard.split)}/{sample.key}.{suffix}"
                 write_file(folder / self._base(shard.split) / file, [data])
                 record[f"{name}_file_name"] = file
-            line = as_json(record, f"metadata of sample {sample.key}")
-            lines.append(f"{line}\n".encode())
-        write_file(folder / records_file(shard.name), lines)
+            lines.append(as_json(record, f"metadata of sample {sample.key}"))
+        write_lines(folder / records_file(shard.name), lines)
 
     def read(self, root: Path, split: str | None = None) -> Iterator[Sample]:
         """The samples by their seeds.
@@ -96,20 +95,20 @@ class TreeWriter(PictureWriter):
     # ------------------------------------------------------------------------------------------
 
     def _read(self, root: Path, path: Path) -> Iterator[Sample]:
-        from ._files import damaged
+        from ._files import damaged, read_lines
         from ._records import parsed, sample_of
 
         base = root / self._base(path.stem.rpartition("-")[0])
-        try:
-            with path.open(encoding="utf-8") as lines:
-                for number, line in enumerate(lines, start=1):
-                    what = f"line {number} of {path}"
-                    record = parsed(line, what)
-                    pictures = {
-                        name: (base / record[f"{name}_file_name"]).read_bytes()
-                        for name in ("image", "mask", "instances")
-                        if f"{name}_file_name" in record
-                    }
-                    yield sample_of(record, self._maps(record, pictures, what), what)
-        except (OSError, UnicodeDecodeError) as error:
-            raise damaged(path, str(error)) from error
+        for number, line in enumerate(read_lines(path), start=1):
+            what = f"line {number} of {path}"
+            record = parsed(line, what)
+            files = {
+                name: base / record[f"{name}_file_name"]
+                for name in ("image", "mask", "instances")
+                if f"{name}_file_name" in record
+            }
+            try:
+                pictures = {name: file.read_bytes() for name, file in files.items()}
+            except OSError as error:
+                raise damaged(Path(error.filename), error.strerror or str(error)) from error
+            yield sample_of(record, self._maps(record, pictures, what), what)

@@ -140,11 +140,11 @@ def _document(dataset: DataSet, lists: Sequence[Path]) -> Iterator[str]:
 
 
 def _records(lists: Sequence[Path]) -> Iterator[dict[str, Any]]:
-    from ._files import lines_of
+    from ._files import read_lines
     from ._records import parsed
 
     for path in lists:
-        for number, line in enumerate(lines_of(path), start=1):
+        for number, line in enumerate(read_lines(path), start=1):
             yield parsed(line, f"line {number} of {path}")
 
 

@@ -29,14 +29,14 @@ class Folder(TreeWriter):
         Raises:
             OutputError: the folder is missing, read-only or full.
         """
-        from ._files import lines_of, write_classes, write_file
+        from ._files import read_lines, write_classes, write_file
 
         write_classes(dataset, folder)
         for split in sorted({shard.split for shard in dataset.shards}):
             lists = (
                 root / records_file(shard.name) for shard in dataset.shards if shard.split == split
             )
-            whole = chain.from_iterable(map(lines_of, lists))
+            whole = chain.from_iterable(map(read_lines, lists))
             write_file(folder / split / "metadata.jsonl", whole)
 
     def _base(self, split: str) -> str:

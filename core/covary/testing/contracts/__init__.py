@@ -22,6 +22,7 @@ from covary.testing.contracts.landmarks import LandmarkDetectorContract
 from covary.testing.contracts.refiner import RefinerContract
 from covary.testing.contracts.segmenter import SegmenterContract
 from covary.testing.contracts.source import VariantSourceContract
+from covary.testing.contracts.writer import WriterContract
 
 __all__ = [
     "CONTRACTS",
@@ -34,6 +35,7 @@ __all__ = [
     "RefinerContract",
     "SegmenterContract",
     "VariantSourceContract",
+    "WriterContract",
 ]
 
 CONTRACTS: dict[str, type[Contract]] = {
@@ -45,5 +47,6 @@ CONTRACTS: dict[str, type[Contract]] = {
     "landmarks": LandmarkDetectorContract,
     "refiner": RefinerContract,
     "segmenter": SegmenterContract,
+    "writer": WriterContract,
 }
 """The contract of each kind."""

@@ -22,13 +22,39 @@ from covary.testing.contracts._images import awkward_images, layouts_of, rendere
 from covary.testing.contracts._interrupts import Calls
 from covary.testing.contracts._rules import check_hashes, explained, refuses
 
-__all__ = ["ContextContract", "FinderContract", "ImageContract"]
+__all__ = ["CheapContract", "ContextContract", "FinderContract", "ImageContract"]
 
 # Weights would be more: a component that is pickled before it worked is its parameters.
 _SMALL_PICKLE = 2**16
 
 
-class ImageContract(Contract):
+class CheapContract(Contract):
+    """What a component keeps to that loads nothing before its first use."""
+
+    def test_is_cheap_to_make(self) -> None:
+        """Making one loads and computes nothing; that is for its first use."""
+        self.create()  # importing its module may compute constants
+        with Calls() as calls:
+            component = self.create()
+        fix = "load in the method that works, and keep what was loaded on self"
+        require(
+            not calls.tensors,
+            "making the component",
+            expected="its parameters alone, because listings and plans make components too",
+            got=f"{calls.tensors} tensors made on the way",
+            fix=fix,
+        )
+        size = len(pickle.dumps(component))
+        require(
+            size <= _SMALL_PICKLE,
+            "a component that has not worked yet",
+            expected=f"at most {_SMALL_PICKLE} bytes when pickled: its parameters",
+            got=f"{size} bytes",
+            fix=fix,
+        )
+
+
+class ImageContract(CheapContract):
     """What a component keeps to that makes one thing of an image, a batch of them or a query."""
 
     _call: ClassVar[str] = ""
@@ -59,28 +85,6 @@ class ImageContract(Contract):
         return self.checked(self.work(component, sample, ctx or self.context()), sample)
 
     # --- rules --------------------------------------------------------------------------------
-
-    def test_is_cheap_to_make(self) -> None:
-        """Making one loads and computes nothing; that is for its first use."""
-        self.create()  # importing its module may compute constants
-        with Calls() as calls:
-            component = self.create()
-        fix = "load in the method that works, and keep what was loaded on self"
-        require(
-            not calls.tensors,
-            "making the component",
-            expected="its parameters alone, because listings and plans make components too",
-            got=f"{calls.tensors} tensors made on the way",
-            fix=fix,
-        )
-        size = len(pickle.dumps(component))
-        require(
-            size <= _SMALL_PICKLE,
-            "a component that has not worked yet",
-            expected=f"at most {_SMALL_PICKLE} bytes when pickled: its parameters",
-            got=f"{size} bytes",
-            fix=fix,
-        )
 
     def test_repeats_a_run_with_the_same_seed(self) -> None:
         """Two runs with one seed agree as far as its `determinism` declares."""
