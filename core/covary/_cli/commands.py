@@ -22,6 +22,7 @@ OWN = {
     "segment": "segment:segment",
     "run": "segment:run",
     "rerun": "rerun:rerun",
+    "generate": "generate:generate",
     "compose": "compose:compose",
     "export": "export:export",
     "eval": "evaluate:eval_",
