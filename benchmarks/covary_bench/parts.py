@@ -30,13 +30,11 @@ from .report import print_table, seeds_parser, spread, write_results
 
 __all__ = ["PARTS", "exact", "ious", "named", "summarise_parts"]
 
-PARTS: Mapping[str, tuple[str, ...]] = {
-    "background": ("background", "stripes"),
-    "hair": ("hair", "brows"),
-    "skin": ("head", "neck", "ears"),
-    "clothes": ("clothes",),
-    "eyes": ("eyes", "irises", "pupils"),
-    "mouth": ("mouth",),
+_AVATARS = worlds.get("avatars")
+
+PARTS: Mapping[str, frozenset[str]] = {
+    "background": frozenset(_AVATARS.parts) - _AVATARS.foreground,
+    **_AVATARS.classes,
 }
 """What each name stands for in the avatars world."""
 

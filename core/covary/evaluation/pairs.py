@@ -16,6 +16,7 @@ from ..errors import (
     MissingPackageError,
     ParamsError,
     PluginError,
+    UnknownNameError,
 )
 from .classes import Classes
 
@@ -24,7 +25,7 @@ __all__ = ["Entry", "Judge", "LabelMap", "Listed", "Matching", "Pair", "natural"
 Resize = Literal["nearest"]
 
 # What is wrong for one image and for all others alike.
-_HOPELESS = (CheckpointError, MissingPackageError, ParamsError, PluginError)
+_HOPELESS = (CheckpointError, MissingPackageError, ParamsError, PluginError, UnknownNameError)
 _INTEGERS = (torch.bool, torch.uint8, torch.int16, torch.int32, torch.int64)
 
 

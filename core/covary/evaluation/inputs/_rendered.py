@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -20,8 +21,8 @@ _PREFIX = "worlds:"
 class Rendered:
     """The renderer's own masks of the scenes whose seeds the images are named after.
 
-    Of avatars the classes are the parts, of rooms the objects, unless another task is asked for.
-    They are drawn at the size of whatever is compared with them.
+    Of avatars the classes are hair, skin, clothes, eyes and mouth, of rooms the objects, unless
+    another task is asked for. They are drawn at the size of whatever is compared with them.
 
     Args:
         world: ``"avatars"`` or ``"rooms"``.
@@ -35,9 +36,8 @@ class Rendered:
         from ...testing import worlds
 
         self._world = worlds.get(world)
-        finest: Task = "instances" if len(self._world.objects) > 1 else "parts"
-        self._task: Task = options.task or finest
-        self._groups = self._grouped(self._task)
+        self._task = options.task
+        self._groups = self._grouped(options.task)
         self.classes = (BACKGROUND, *self._groups)
 
     @staticmethod
@@ -84,11 +84,11 @@ class Rendered:
             "classes": list(self.classes),
         }
 
-    def _grouped(self, task: Task) -> dict[str, frozenset[str]]:
+    def _grouped(self, task: Task | None) -> Mapping[str, frozenset[str]]:
         """The parts of the world that make each class."""
         world = self._world
         if task == "foreground":
             return {MASK[1]: world.foreground}
         if task == "instances":
-            return dict(world.objects)
-        return {part: frozenset({part}) for part in world.parts if part in world.foreground}
+            return world.objects
+        return world.classes

@@ -124,6 +124,9 @@ class World(ABC):
     """The parts that are the content."""
     objects: ClassVar[Mapping[str, frozenset[str]]]
     """The parts of each object that gets a box."""
+    classes: ClassVar[Mapping[str, frozenset[str]]]
+    """What the content consists of, by the names that data sets and segmenters use: each with its
+    parts. Every part of the content is in one."""
     inks: ClassVar[Mapping[str, str]]
     """The part that each ink belongs to."""
     STRUCTURE: ClassVar[tuple[Field, ...]]

@@ -124,6 +124,13 @@ _PARTS = (
     "mouth",
 )
 _PERSON = frozenset(_PARTS[2:])
+_CLASSES = {
+    "hair": frozenset({"hair", "brows"}),
+    "skin": frozenset({"head", "neck", "ears"}),
+    "clothes": frozenset({"clothes"}),
+    "eyes": frozenset({"eyes", "irises", "pupils"}),
+    "mouth": frozenset({"mouth"}),
+}
 
 _INKS = {
     "background": "background",
@@ -157,6 +164,7 @@ class Avatars(World):
     parts = _PARTS
     foreground = _PERSON
     objects = MappingProxyType({"person": _PERSON})
+    classes = MappingProxyType(_CLASSES)
     inks = MappingProxyType(_INKS)
     STRUCTURE = STRUCTURE
     APPEARANCE = APPEARANCE

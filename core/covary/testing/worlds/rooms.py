@@ -167,6 +167,7 @@ class Rooms(World):
     parts = _PARTS
     foreground = frozenset().union(*_OBJECTS.values())
     objects = MappingProxyType(_OBJECTS)
+    classes = objects
     inks = MappingProxyType(_INKS)
     STRUCTURE = STRUCTURE
     APPEARANCE = APPEARANCE
