@@ -12,5 +12,14 @@ from ._generate import generate
 from ._manifest import read_manifest
 from ._progress import GenerationProgress
 from ._report import GenerationReport
+from ._status import Status, read_status
 
-__all__ = ["Filters", "GenerationProgress", "GenerationReport", "generate", "read_manifest"]
+__all__ = [
+    "Filters",
+    "GenerationProgress",
+    "GenerationReport",
+    "Status",
+    "generate",
+    "read_manifest",
+    "read_status",
+]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ..errors import CovaryError
 from ..files import unwritable
 from ..interfaces import Writer
-from ..samples import Shard
+from ..recipe import Recipe
+from ..samples import DataSet, Shard
 from ._card import card
 from ._durable import move_all, sync_file, write_text
 from ._folder import CARD, PIPELINE, PREVIEW, Folder
@@ -76,13 +78,14 @@ def finish(job: Job, folder: Folder, writer: Writer, counts: Counts) -> None:
         PluginError: the writer does not keep its interface.
     """
     ordered = sorted(job.shards(), key=_place)
+    dataset = job.dataset(tuple(ordered), counts.by_split())
     try:
         with folder.staged("finish") as outer:
-            _let_finish(job, folder, writer, ordered, counts.by_split(), outer)
+            _let_finish(folder, writer, dataset, outer)
         write_text(folder.root / PIPELINE, _recipe_toml(job))
         previews = (folder.preview(shard.name) for shard in ordered)
         drawn = write_preview(previews, job, folder.root / PREVIEW)
-        write_text(folder.root / CARD, card(job, counts, writer, with_preview=drawn))
+        write_text(folder.root / CARD, card(job, counts, writer, dataset, preview=drawn))
         write_manifest(job, _records(folder, ordered), counts.data(), folder.manifest)
     except OSError as error:
         if isinstance(error, CovaryError):
@@ -90,18 +93,11 @@ def finish(job: Job, folder: Folder, writer: Writer, counts: Counts) -> None:
         raise unwritable(folder.root, error) from error
 
 
-def _let_finish(
-    job: Job,
-    folder: Folder,
-    writer: Writer,
-    shards: list[Shard],
-    pairs: Mapping[str, int],
-    outer: Any,
-) -> None:
+def _let_finish(folder: Folder, writer: Writer, dataset: DataSet, outer: Path) -> None:
     place = outer / "files"
     place.mkdir()
     with written_by(writer):
-        writer.finish(job.dataset(tuple(shards), pairs), folder.root, place)
+        writer.finish(dataset, folder.root, place)
     names = [one.path for one in publish(writer, outer)]
     for name in names:
         sync_file(place / name)
@@ -120,6 +116,4 @@ def _place(shard: Shard) -> tuple[int, int, str]:
 
 
 def _recipe_toml(job: Job) -> str:
-    from ..recipe import Recipe
-
     return Recipe.parse(job.published()["recipe"]).to_toml()

@@ -230,7 +230,7 @@ def _executor(on: str | Executor, workers: int | None, pipeline: Pipeline, job: 
     if on == "ray":
         from ._ray import RayExecutor
 
-        return RayExecutor(workers=workers or _cores(job))
+        return RayExecutor(workers=workers)
     if on != "local":
         raise InputError("on", expected="local, ray or an executor", got=repr(on))
     own = [data["id"] for data in job.components.values() if data["id"].startswith("local/")]
