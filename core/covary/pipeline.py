@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -356,12 +355,11 @@ class Pipeline:
         if len(queries) > 1:
             try:
                 work = self._opened_together(queries, seed, progress, alone).result
-            except MemoryBudgetError as error:
-                # Their number is at fault. One by one they would round otherwise, unasked.
+            except (MemoryBudgetError, PluginError) as error:
+                # No single query is at fault. One by one they would round otherwise, unasked.
                 return [partial(_fail, error)] * len(queries)
-            except Exception as error:
-                # One of them may be at fault; opened alone it says so in its own place.
-                warnings.warn(f"queries are opened one by one: {error}", stacklevel=4)
+            except Exception:  # noqa: S110
+                pass  # one of them is at fault, and opened alone says so in its own place
         return [partial(work, number) for number in range(len(queries))]
 
     def _opened_together(

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..files import replacing
+from ..files import replacing, unwritable
 
 __all__ = ["move_all", "sync_file", "sync_folder", "write_text"]
 
@@ -20,7 +20,10 @@ def write_text(path: Path, text: str) -> None:
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
         sync_file(temporary)
-    sync_folder(path.parent)
+    try:
+        sync_folder(path.parent)
+    except OSError as error:
+        raise unwritable(path, error) from error
 
 
 def move_all(names: Iterable[str], source: Path, target: Path) -> None:
