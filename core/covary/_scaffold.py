@@ -36,9 +36,13 @@ _SUMMARIES = {
     "landmarks": "five points on a head before a plain background",
     "refiner": "a mean over neighbours of like colour",
     "segmenter": "warm and cold colours, all else background",
+    "writer": "one .npz file a pair, with its arrays",
 }
 # Names that a template itself uses at the top of the component's module.
-_TAKEN_CLASSES = frozenset({"Field", "Generator", "Iterator", "Literal", "Sequence", "Tensor"})
+_TAKEN_CLASSES = frozenset(
+    ("Any", "DataSet", "Field", "Generator", "Iterable", "Iterator", "Literal", "Path", "Sample")
+    + ("Sequence", "Shard", "Tensor")
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ __all__ = ["PictureParams", "PictureWriter"]
 class PictureParams(covary.Params):
     """Base of the parameters of every writer that stores images as files in a picture format."""
 
-    image_format: Literal["png", "webp", "jpg"] = Field(
+    image: Literal["png", "webp", "jpg"] = Field(
         "png",
         description="How images are stored: png and webp as they are, jpg smaller and changed. "
         "Masks are always png.",

@@ -55,9 +55,9 @@ def encode(sample: Sample, how: PictureParams, palette: bytes | None = None) -> 
 def encode_image(image: torch.Tensor, how: PictureParams) -> bytes:
     """An image, uint8 (3, H, W), in the format that the parameters say."""
     picture = to_pil(image)
-    if how.image_format == "png":
+    if how.image == "png":
         return _encode_map(picture, how)
-    if how.image_format == "webp":
+    if how.image == "webp":
         return _saved(picture, format="WEBP", lossless=True)
     return _saved(picture, format="JPEG", quality=how.jpg_quality, subsampling=0)
 

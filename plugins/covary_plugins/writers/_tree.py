@@ -49,7 +49,7 @@ class TreeWriter(PictureWriter):
             covary.check_sample(sample, dataset)
             record = {**record_of(sample), **self._more(sample)}
             for name, data in self._pictures(sample, dataset).items():
-                suffix = self.params.image_format if name == "image" else "png"
+                suffix = self.params.image if name == "image" else "png"
                 file = f"{self._folder(name, shard.split)}/{sample.key}.{suffix}"
                 write_file(folder / self._base(shard.split) / file, [data])
                 record[f"{name}_file_name"] = file

@@ -88,7 +88,7 @@ class HuggingFace(PictureWriter):
         row["metadata"] = as_json(row["metadata"], f"metadata of sample {sample.key}")
         row["classes"] = sample.mask.unique().tolist()
         for name, data in pictures.items():
-            suffix = self.params.image_format if name == "image" else "png"
+            suffix = self.params.image if name == "image" else "png"
             row[name] = {"bytes": data, "path": f"{sample.key}.{suffix}"}
         return row
 

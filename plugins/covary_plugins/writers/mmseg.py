@@ -56,7 +56,7 @@ class MMSeg(TreeWriter):
         palette = [list(_colour(number)) for number in range(len(dataset.classes))]
         texts = [_HEAD.format(name=dataset.name, classes=dataset.classes, palette=palette)]
         for split in sorted({shard.split for shard in dataset.shards}):
-            texts.append(_SPLIT.format(split=split, suffix=self.params.image_format))
+            texts.append(_SPLIT.format(split=split, suffix=self.params.image))
         write_file(folder / "dataset.py", (text.encode() for text in texts))
 
     def _folder(self, name: str, split: str) -> str:

@@ -82,7 +82,7 @@ class WebDataset(PictureWriter):
 
         pictures = encode(covary.check_sample(sample, dataset), self.params)
         record = as_json(record_of(sample), f"metadata of sample {sample.key}")
-        image = {f"image.{self.params.image_format}": pictures.pop("image")}
+        image = {f"image.{self.params.image}": pictures.pop("image")}
         others = {f"{name}.png": data for name, data in pictures.items()}
         return {**image, **others, "json": record.encode()}
 
