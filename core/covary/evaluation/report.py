@@ -55,12 +55,15 @@ def html(evaluation: Evaluation) -> str:
         .render(
             summary=summary,
             heads=HEADS,
+            subject=_subject(summary["inputs"]),
             headline=_headline(summary),
             figures=list(figure_rows(summary)),
             classes=summary["classes"] if len(evaluation.classes) > 2 else [],
-            bars=_bars(values),
+            bars=_bars(_histogram(values)),
+            highest=max(_histogram(values)),
             median=_median(values),
             worst=list(_worst(evaluation)),
+            worst_title=_worst_title(len(evaluation.worst), len(evaluation.images)),
             legend=_legend(evaluation.classes),
             errors=_error_legend(len(evaluation.classes)),
             problems=_problems(evaluation.problems),
@@ -68,6 +71,22 @@ def html(evaluation: Evaluation) -> str:
             number=_number,
         )
     )
+
+
+def _subject(inputs: dict[str, Any]) -> str:
+    """What was judged by what, in a line; empty where nobody said."""
+    sides = [inputs.get(side) for side in ("prediction", "truth")]
+    words = [_title(side) for side in sides if side]
+    return " judged by ".join(words) if len(words) == len(sides) else ""
+
+
+def _title(data: dict[str, Any]) -> str:
+    """An input in a few words."""
+    detail = data.get("folder") or data.get("world") or data.get("use") or ""
+    if data.get("kind") == "pipeline":
+        source = data["recipe"]["source"]
+        detail = f"of source {source['use']}, seeds {data['seeds']}"
+    return f"{data.get('kind', 'maps')} {detail}".rstrip()
 
 
 def _headline(summary: dict[str, Any]) -> list[tuple[str, str, str]]:
@@ -99,14 +118,18 @@ def figure_rows(summary: dict[str, Any]) -> Iterator[tuple[str, str, list[str]]]
             yield f"{words} ({figures['images']:,})", how, values
 
 
-def _bars(values: Sequence[float]) -> list[_Bar]:
-    """The histogram of mIoU, in a drawing of 400 x 120."""
+def _histogram(values: Sequence[float]) -> list[int]:
+    """How many values are in each twentieth of 0..1."""
     counts = [0] * _BINS
     for value in values:
         if not math.isnan(value):
             counts[min(_BINS - 1, int(value * _BINS))] += 1
-    highest = max(counts) or 1
-    wide = 400 / _BINS
+    return counts
+
+
+def _bars(counts: Sequence[int]) -> list[_Bar]:
+    """The bars of a histogram, in a drawing of 400 x 120."""
+    highest, wide = max(counts) or 1, 400 / _BINS
     return [
         _Bar(
             x=round(index * wide + 1, 2),
@@ -142,6 +165,12 @@ def _worst(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
                 for name in ("miou", "iou_foreground", "trimap_miou", "boundary_iou")
             ],
         }
+
+
+def _worst_title(shown: int, total: int) -> str:
+    if shown == total:
+        return "All images, the worst first"
+    return "The worst image" if shown == 1 else f"The {shown} worst images"
 
 
 def _legend(classes: Sequence[str]) -> list[tuple[str, str]]:
