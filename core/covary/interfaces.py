@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "BACKGROUND",
     "Clusterer",
     "Configurable",
     "Detector",
@@ -69,6 +70,9 @@ __all__ = [
     "VariantSource",
     "Writer",
 ]
+
+BACKGROUND = "background"
+"""The name of class 0 of data sets and segmenters, whatever else there is."""
 
 Determinism = Literal["bitwise", "numeric", "none"]
 """How far two runs with the same seed, device and versions agree.

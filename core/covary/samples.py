@@ -9,12 +9,10 @@ from typing import Any, Literal
 import torch
 
 from .errors import InputError
+from .interfaces import BACKGROUND
 from .types import Box, check_image
 
 __all__ = ["BACKGROUND", "DataSet", "Sample", "SampleObject", "Shard", "Task", "check_sample"]
-
-BACKGROUND = "background"
-"""The name of class 0, whatever else there is."""
 
 Task = Literal["foreground", "parts", "instances"]
 """What the classes of a mask are: the content, its parts, or the labels of its objects."""

@@ -50,7 +50,7 @@ class Training:
 
 DEFAULTS = {
     "avatars": Training("avatars", size=64, scenes=20_000, steps=6_000),
-    "rooms": Training("rooms", size=128, scenes=5_000, steps=2_500),
+    "rooms": Training("rooms", size=128, scenes=4_000, steps=1_500),
 }
 """How the bundled weights were trained."""
 

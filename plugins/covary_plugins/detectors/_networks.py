@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 from covary import CheckpointError, InputError, MemoryBudgetError
-from covary.files import file_sha256
 
-from ..hub.folders import Network, folder_of
+from ..hub.folders import Network, folder_of, hashes
 from ..hub.networks import load_network, load_saved
 from ..hub.quiet import quiet
 from ._prompts import Prompt
@@ -78,9 +77,7 @@ class ZeroShotNetwork(ABC):
     @cached_property
     def inputs(self) -> dict[str, str]:
         """Every file that is loaded -> sha256; takes seconds for gigabytes."""
-        read = (".json", ".txt", ".safetensors")
-        paths = [path for path in sorted(self._folder.iterdir()) if path.suffix in read]
-        return {f"{self._name}/{path.name}": file_sha256(path) for path in paths}
+        return hashes(self._folder, self._name)
 
     def to(self, device: torch.device) -> Self:
         """Itself, on a device."""
@@ -138,15 +135,9 @@ class ZeroShotNetwork(ABC):
         return logits, boxes
 
     def _kind(self, network: Network) -> str:
-        given = network.config.get("model_type")
-        if given not in self.kinds:
-            raise CheckpointError(
-                f"model {self._name} of detector {self.detector}",
-                expected=f"a network of type {' or '.join(self.kinds)}",
-                got=str(given or "one of no stated type"),
-                fix="`covary list detector` shows the detectors for other networks",
-            )
-        return self.kinds[str(given)]
+        what = f"model {self._name} of detector {self.detector}"
+        fix = "`covary list detector` shows the detectors for other networks"
+        return self.kinds[network.kind(self.kinds, what, fix)]
 
     def _check_vocabulary(self) -> None:
         # Without any, transformers makes a tokenizer that knows no word.

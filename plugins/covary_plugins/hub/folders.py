@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from covary import CheckpointError
+from covary.files import file_sha256
 
-__all__ = ["Network", "folder_of", "read_json"]
+__all__ = ["Network", "folder_of", "hashes", "read_json"]
 
 _ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 _LFS = b"version https://git-lfs"
@@ -49,6 +50,27 @@ class Network:
         """How many numbers its weights are."""
         return sum(map(_parameters, self.weights))
 
+    def kind(self, known: Collection[str], what: str, fix: str) -> str:
+        """Its ``model_type``, one of those that are known.
+
+        Args:
+            known: types that the caller has classes for.
+            what: whose network it is, for messages.
+            fix: what to do where it is another.
+
+        Raises:
+            CheckpointError: another type, or none stated.
+        """
+        given = self.config.get("model_type")
+        if given not in known:
+            raise CheckpointError(
+                what,
+                expected=f"a network of type {' or '.join(known)}",
+                got=str(given or "one of no stated type"),
+                fix=fix,
+            )
+        return str(given)
+
 
 def _is_hub_id(name: str) -> bool:
     """Whether ``name`` can only be an id on the hub: nothing is there under that path."""
@@ -80,7 +102,10 @@ def folder_of(name: str, what: str, library: str) -> Path:
         )
     if not _is_hub_id(name):
         raise CheckpointError(
-            f"{what} {name}", expected="a folder, or a hub id OWNER/NAME", got="no such folder"
+            f"{what} {name}",
+            expected="a folder, or a hub id OWNER/NAME",
+            got="no such folder",
+            fix="check the path; what it should hold is what save_pretrained writes",
         )
     return _cached(name, what)
 
@@ -98,6 +123,16 @@ def _cached(name: str, what: str) -> Path:
             got="neither",
             fix=f"read its licence at https://huggingface.co/{name}, then run `hf download {name}`",
         ) from error
+
+
+def hashes(folder: Path, name: str) -> dict[str, str]:
+    """``NAME/FILE`` of every file in a model's folder that is read -> sha256.
+
+    Takes seconds for gigabytes.
+    """
+    read = (".json", ".txt", ".safetensors")
+    paths = [path for path in sorted(folder.iterdir()) if path.suffix in read]
+    return {f"{name}/{path.name}": file_sha256(path) for path in paths}
 
 
 def read_json(path: Path) -> dict[str, Any]:

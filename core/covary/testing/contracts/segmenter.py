@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 
 from covary import CheckpointError, InputError, RunContext
-from covary.samples import BACKGROUND
+from covary.interfaces import BACKGROUND
 from covary.testing._errors import ContractError
 from covary.testing.contracts._base import describe_shape, equal, examples, require
 from covary.testing.contracts._image_contract import ContextContract
