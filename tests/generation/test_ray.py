@@ -1,0 +1,263 @@
+"""Shards made by actors of Ray: the same bytes, whoever dies."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+import pytest
+
+import covary
+from covary import InputError, MissingPackageError
+from covary.generation import _ray
+from covary.generation._ray import RayExecutor
+from killing import (
+    PATIENCE,
+    chance,
+    content,
+    driver,
+    every_seed_once,
+    kill_nine,
+    make,
+    records,
+    wait_until,
+)
+
+ray = pytest.importorskip("ray")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The files of a run that nothing disturbed."""
+    root = tmp_path_factory.mktemp("whole")
+    assert make(root).finished
+    return content(root)
+
+
+def actors() -> list[psutil.Process]:
+    """The processes in which actors of this process's Ray live."""
+    family = psutil.Process().children(recursive=True)
+    return [one for one in family if named(one, "ray::_Worker")]
+
+
+def named(process: psutil.Process, beginning: str) -> bool:
+    try:
+        return any(word.startswith(beginning) for word in process.cmdline())
+    except psutil.Error:
+        return False
+
+
+@pytest.fixture(scope="class")
+def running_ray() -> Iterator[None]:
+    """A Ray of two CPUs, which takes some seconds to start."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+@pytest.mark.usefixtures("running_ray")
+class TestOneRay:
+    def test_workers_that_are_killed(self, tmp_path: Path, whole: dict[str, str]) -> None:
+        moments, killed = chance(), list[int]()
+
+        def kill() -> None:
+            if (alive := actors()) and not killed:
+                killed.append(moments.choice(alive).pid)
+                kill_nine(killed[-1])
+
+        def progress(seen: covary.GenerationProgress) -> None:
+            threading.Timer(moments.uniform(0, 0.05), kill).start()
+
+        report = make(tmp_path, on=RayExecutor(2), progress=progress)
+        assert killed
+        assert report.finished
+        assert content(tmp_path) == whole
+        assert every_seed_once(tmp_path)
+        assert ray.is_initialized(), "a Ray of somebody else's is not ended"
+        wait_until(lambda: not actors(), "the end of the actors")
+
+    def test_more_workers_than_there_is_room_for(self, tmp_path: Path) -> None:
+        with pytest.raises(
+            InputError, match=r"3 workers of 1 CPU each: .* room for 2; give 2 work"
+        ):
+            make(tmp_path, on=RayExecutor(3))
+        with pytest.raises(InputError, match=r"1 CPU and 0.5 GPU each: .* room for 0"):
+            make(tmp_path, on=RayExecutor(1, gpu_share=0.5))
+        assert records(tmp_path) == 0
+
+    @pytest.mark.acceptance
+    def test_as_many_workers_as_there_is_room_for(
+        self, tmp_path: Path, whole: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        hired = []
+        hire = _ray._Crew.hire
+        monkeypatch.setattr(_ray._Crew, "hire", lambda crew: hired.append(hire(crew)))
+        make(tmp_path, on=RayExecutor(cpus=0.5), shard_size=20)
+        assert len(hired) == 4
+
+    def test_nodes_that_are_not_alike(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        prepare = covary.generation._generate.prepare
+
+        def other(*args: Any, **options: Any) -> Any:
+            job = prepare(*args, **options)
+            return job.model_copy(update={"versions": {**job.versions, "numpy": "1.0"}})
+
+        monkeypatch.setattr(covary.generation._generate, "prepare", other)
+        with pytest.raises(InputError, match=r"node .*: expected numpy 1.0, as the driver has it"):
+            make(tmp_path, on=RayExecutor(1))
+
+
+def test_a_folder_that_a_node_does_not_see(tmp_path: Path) -> None:
+    job = SimpleNamespace(versions={}, components={})
+    with pytest.raises(InputError, match=r"expected the data set's folder .*, got another one"):
+        _ray._check_node(job, tmp_path, "hash")  # type: ignore[arg-type]
+
+
+class TestNoRay:
+    def test_not_installed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "ray", None)
+        with pytest.raises(MissingPackageError, match=r"run: pip install 'covary\[ray\]'"):
+            make(tmp_path, on="ray")
+
+    @pytest.mark.parametrize("address", ["127.0.0.1:{}", "ray://127.0.0.1:{}", "ray://[::1]:{}"])
+    def test_nothing_at_the_address(self, tmp_path: Path, address: str) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        address = address.format(port)
+        with pytest.raises(InputError, match="expected an answer") as caught:
+            make(tmp_path, on=RayExecutor(2, address))
+        assert f"Ray {address}" in str(caught.value)
+        assert "ray start --head" in str(caught.value)
+
+    def test_no_ray_to_be_found(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("RAY_ADDRESS", raising=False)
+        with pytest.raises(InputError, match="Ray auto: expected an answer, got Could not find"):
+            make(tmp_path, on=RayExecutor(2, "auto"))
+
+    @pytest.mark.parametrize("address", ["host:port", "127.0.0.1:99999"])
+    def test_no_address(self, tmp_path: Path, address: str) -> None:
+        with pytest.raises(InputError, match="expected an answer"):
+            make(tmp_path, on=RayExecutor(2, address))
+
+
+class TestShares:
+    @pytest.mark.parametrize(
+        ("nodes", "needs", "places"),
+        [
+            ([{"CPU": 4}], {"CPU": 1, "GPU": 0}, 4),
+            ([{"CPU": 3}, {"CPU": 3}], {"CPU": 2, "GPU": 0}, 2),
+            ([{"CPU": 8, "GPU": 1}], {"CPU": 1, "GPU": 1 / 3}, 3),
+            ([{"CPU": 2, "GPU": 4}], {"CPU": 1, "GPU": 0.5}, 2),
+            ([{"CPU": 2}], {"CPU": 1, "GPU": 1}, 0),
+            ([{"CPU": 2}], {"CPU": 0.1, "GPU": 0}, 20),
+        ],
+    )
+    def test_places(self, nodes: Any, needs: dict[str, float], places: int) -> None:
+        found = [{"Alive": True, "Resources": node} for node in nodes]
+        gone = {"Alive": False, "Resources": {"CPU": 100, "GPU": 100}}
+        stand_in = SimpleNamespace(nodes=lambda: [*found, gone])
+        assert _ray._places(stand_in, needs) == places
+
+    @pytest.mark.parametrize(
+        ("device", "share", "gpus"), [("cpu", None, 0), ("cuda", None, 1), ("cuda", 0.5, 0.5)]
+    )
+    def test_gpus(self, device: str, share: float | None, gpus: float) -> None:
+        needs = RayExecutor(gpu_share=share)._needs(SimpleNamespace(device=device))  # type: ignore[arg-type]
+        assert needs == {"CPU": 1, "GPU": gpus}
+
+    @pytest.mark.parametrize(("cpus", "share"), [(0, 0), (-1, 1), (1, -0.5), (1, 1.5)])
+    def test_wrong_ones(self, tmp_path: Path, cpus: float, share: float) -> None:
+        with pytest.raises(InputError, match=r"expected (some CPU|up to 1)"):
+            make(tmp_path, on=RayExecutor(1, cpus=cpus, gpu_share=share))
+
+
+@pytest.mark.acceptance
+class TestAcceptance:
+    @pytest.mark.parametrize("number", range(3))
+    def test_a_driver_that_is_killed(
+        self, tmp_path: Path, whole: dict[str, str], number: int
+    ) -> None:
+        """The Ray that it started ends with it."""
+        after = chance().randrange(5)
+        with driver(tmp_path, "--workers", "2", "--on", "ray") as process:
+            wait_until(lambda: records(tmp_path) >= after, f"{after} shards")
+            family = psutil.Process(process.pid).children(recursive=True)
+            kill_nine(process.pid)
+            process.wait(PATIENCE)
+            _, alive = psutil.wait_procs(family, timeout=PATIENCE)
+            assert not alive
+        assert make(tmp_path).finished
+        assert content(tmp_path) == whole
+
+    def test_a_node_that_goes_and_one_that_comes(
+        self, tmp_path: Path, whole: dict[str, str]
+    ) -> None:
+        from ray.cluster_utils import Cluster
+
+        moments = chance()
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+        node = cluster.add_node(num_cpus=1)
+        gone = threading.Event()
+
+        def progress(seen: covary.GenerationProgress) -> None:
+            if seen.shards_done >= 2 and not gone.is_set():
+                gone.set()
+                cluster.remove_node(node, allow_graceful=False)
+                threading.Timer(moments.uniform(0, 2), cluster.add_node, kwargs={"num_cpus": 1}
+                                ).start()  # fmt: skip
+
+        try:
+            report = make(tmp_path, on=RayExecutor(2, cluster.address), progress=progress)
+        finally:
+            cluster.shutdown()
+        assert gone.is_set()
+        assert report.finished
+        assert content(tmp_path) == whole
+
+    @pytest.mark.parametrize("number", range(2))
+    def test_workers_killed_again_and_again(
+        self, tmp_path: Path, whole: dict[str, str], number: int
+    ) -> None:
+        moments: random.Random = chance()
+        over = threading.Event()
+
+        def assassin() -> None:
+            while not over.wait(moments.uniform(0.2, 3)):
+                if alive := actors():
+                    kill_nine(moments.choice(alive).pid)
+
+        thread = threading.Thread(target=assassin)
+        thread.start()
+        try:
+            make(tmp_path, on=RayExecutor(2))
+        finally:
+            over.set()
+            thread.join()
+        assert make(tmp_path).finished
+        assert content(tmp_path) == whole
+        assert every_seed_once(tmp_path)
+
+
+def test_the_environment_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_USAGE_STATS_ENABLED", raising=False)
+    with _ray._no_usage_report():
+        assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+    assert "RAY_USAGE_STATS_ENABLED" not in os.environ
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "1")
+    with _ray._no_usage_report():
+        assert os.environ["RAY_USAGE_STATS_ENABLED"] == "1"
