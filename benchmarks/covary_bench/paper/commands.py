@@ -355,6 +355,116 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
+@paper.command(short_help="Networks trained on the masks, against exact ones.")
+@click.option(
+    "--rows",
+    "names",
+    default="all",
+    show_default=True,
+    metavar="NAMES",
+    help="What networks are trained on, comma-separated: exact, worlds, ours, mixed, data, judge, "
+    "or a baseline.",
+)
+@click.option("--pairs", type=click.IntRange(min=1), default=1000, show_default=True)
+@click.option("--steps", type=click.IntRange(min=1), default=500, show_default=True)
+@click.option("--batch", type=click.IntRange(min=1), default=16, show_default=True)
+@click.option(
+    "--networks", type=click.IntRange(min=1), default=3, show_default=True, help="Of each row."
+)
+@click.option(
+    "--first-pair",
+    type=click.IntRange(min=0),
+    default=2000,
+    show_default=True,
+    help="Seed of the first pair to train on.",
+)
+@click.option(
+    "--resolution",
+    type=click.IntRange(min=16, max=2048),
+    default=64,
+    show_default=True,
+    help="Side of all images, pixels.",
+)
+@click.option(
+    "--min-confidence",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help="Of the pairs of the row ours, as in covary generate.",
+)
+@click.option(
+    "--data",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A data set of covary generate, for a row of its own.",
+)
+@click.option(
+    "--photos",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Test on photos: the root of CelebAMask-HQ, or a folder of images with --truth.",
+)
+@click.option(
+    "--truth",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Masks of these photos, of the same names.",
+)
+@_with(_PIPELINE, _SHARED)
+def table3(
+    names: str,
+    pairs: int,
+    steps: int,
+    batch: int,
+    networks: int,
+    first_pair: int,
+    resolution: int,
+    min_confidence: float,
+    data: Path | None,
+    photos: Path | None,
+    truth: Path | None,
+    preset: str,
+    checkpoint: str | None,
+    against: str,
+    settings: tuple[str, ...],
+    **options: Any,
+) -> None:
+    """A U-Net trained from scratch on covary's pairs, tested on images with exact masks.
+
+    \b
+      covary bench paper table3 --rows exact,ours --pairs 200 --steps 100 --networks 1
+      covary bench paper table3 --data DIR
+      covary bench paper table3 --preset ffhq --resolution 256 --photos CelebAMask-HQ
+        --against upernet --set segmenter.checkpoint=DIR
+    """
+    import covary
+
+    from . import table3 as table
+    from .pairs import Store
+    from .table3_rows import Setup
+
+    asked = _asked(preset, checkpoint, against, settings, options["device"])
+    study = _study(f"paper-table3{asked.suffix}", options)
+    if photos is None and first_pair < study.seeds.stop:
+        raise click.BadParameter(f"it is within the test: {study.seeds}", param_hint="first-pair")
+    work = study.work / study.name
+    setup = Setup(
+        asked.pipe,
+        asked.reference,
+        resolution,
+        study.seeds,
+        Store(work / "pairs", first_pair),
+        options["work"] / "baselines",
+        covary.Filters(min_confidence=min_confidence),
+        data=data,
+        photos=photos,
+        truth=truth,
+    )
+    chosen = setup.names() if names == "all" else [name.strip() for name in names.split(",")]
+    rows = [setup.row(name) for name in chosen]
+    training = table.Training(pairs, steps, batch, networks=networks)
+    skill = _skill(asked.reference, study.seeds, asked.bundled)
+    extra = {**skill, "judge": asked.reference.about()}
+    _show(study, table.run(study, rows, setup.tests(), training, extra), options["as_json"])
+
+
 @paper.command(short_help="Cutoff c x colour space x k x rule.")
 @click.option("--cutoffs", default="2-8", show_default=True, help="Values of c.")
 @click.option("--ks", default="2-6,8,10", show_default=True, help="Numbers of clusters.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
+import torch
 from torch import Tensor
 
 import covary
@@ -14,6 +15,9 @@ from covary.testing import worlds
 from .figures import compare, summarise
 
 __all__ = ["Reference", "exact_mask"]
+
+_SIDE = 64
+"""Of an image that any segmenter takes, pixels."""
 
 
 def exact_mask(world: str, seed: int, side: int) -> Tensor:
@@ -64,7 +68,15 @@ class Reference:
         return summarise(figures)
 
     def about(self) -> dict[str, Any]:
-        """What it is, as plain data: component, parameters, hashes of its weights."""
+        """What it is, as plain data: component, parameters, hashes of its weights.
+
+        Loads the weights, so that missing ones are known before any work.
+
+        Raises:
+            CheckpointError, InputError: weights that are missing or damaged.
+        """
+        if isinstance(self.segmenter, covary.SupportsInputs) and not self.segmenter.inputs():
+            self.masks(torch.zeros(1, 3, _SIDE, _SIDE, dtype=torch.uint8))
         inputs = (
             self.segmenter.inputs() if isinstance(self.segmenter, covary.SupportsInputs) else {}
         )

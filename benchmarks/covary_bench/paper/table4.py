@@ -31,7 +31,6 @@ from ..limits import scenes
 from ..limits.outcome import UPPER, from_stack
 from ..quality import ORACLE, RULES, oracle, score
 from ..report import spread
-from .claims import claims
 from .figures import difference
 from .pictures import Row, save_rows, shown
 from .reference import Reference
@@ -258,7 +257,6 @@ def run(study: Study, grid: Grid, reference: Reference, extra: Mapping[str, Any]
             list(_pictures(grid, reference, study.seeds[0])), study.out / f"{study.name}.webp"
         ),
     }
-    data["claims"] = [one.data() for one in claims(data)]
     study.write(data, __doc__)
     return data
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..report import markdown_table, print_table
+from .claims import claims
 from .figures import COLUMNS
 
-__all__ = ["TITLES", "Cell", "Shown", "claim_text", "markdown", "print_tables", "tables"]
+__all__ = ["TITLES", "Cell", "Shown", "kind_of", "markdown", "print_tables", "tables"]
 
 TITLES: Mapping[str, str] = {
     "paper-table1": "Table 1: masks of whole images",
@@ -73,8 +74,12 @@ def tables(name: str, data: Mapping[str, Any]) -> list[Shown]:
         name: of the file, e.g. ``paper-table1`` or ``paper-table1-ffhq``.
         data: what it holds.
     """
-    kind = next(known for known in TITLES if name == known or name.startswith(f"{known}-"))
-    return list(_MAKERS[kind](data))
+    return list(_MAKERS[kind_of(name)](data))
+
+
+def kind_of(name: str) -> str:
+    """The table that a results file is of: ``paper-table1`` for ``paper-table1-ffhq``."""
+    return next(kind for kind in TITLES if name == kind or name.startswith(f"{kind}-"))
 
 
 def markdown(shown: Shown) -> Iterator[str]:
@@ -95,14 +100,10 @@ def print_tables(name: str, data: Mapping[str, Any]) -> None:
         ]
         if rows:
             print_table(shown.title, rows)
-    for claim in data.get("claims", ()):
-        click.echo(f"{'holds' if claim['holds'] else 'does not hold'}: {claim_text(claim)}")
-
-
-def claim_text(claim: Mapping[str, Any]) -> str:
-    """A claim with its figures, in words."""
-    figures = ", ".join(f"{name} {value:.3f}" for name, value in claim["figures"].items())
-    return f"{claim['claim']} ({claim['where']}): {figures}"
+        if shown.note:
+            click.echo(shown.note)
+    for claim in claims(kind_of(name), data):
+        click.echo(f"{claim.verdict}: {claim.text}")
 
 
 def _table1(data: Mapping[str, Any]) -> Iterator[Shown]:
