@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any, Literal
 
 from . import processes
 from ._hooks import COMMANDS, GROUP
 from ._registry import BUILTIN, Problem, Registered, components, describe, is_allowed, registry
-from .errors import CheckpointError, CovaryError, InputError, ParamsError
+from .errors import CheckpointError, CovaryError, InputError, ParamsError, PluginError
 from .processes import Ended
 
 __all__ = ["Outcome", "Trial", "attempt", "dangerous_plugins_disabled", "trials"]
@@ -223,7 +225,14 @@ def _use(name: str, kind: str) -> str:
 
     entry = find(name, kind)
     component = entry.create({})
-    uses = {"features": _encode, "clusterer": _fit, "foreground": _select, "refiner": _refine}
+    uses = {
+        "features": _encode,
+        "clusterer": _fit,
+        "foreground": _select,
+        "refiner": _refine,
+        "segmenter": _label,
+        "writer": _write,
+    }
     use = uses.get(kind)
     if use is None:
         return "loaded, not run: it needs an image or weights"
@@ -279,6 +288,43 @@ def _refine(refiner: Any, device: Any) -> None:
     image = _image(device)
     soft = image[0].float() / 255
     refined_by(refiner, refiner.refine(soft, image, RunContext(device=device)), soft)
+
+
+def _label(segmenter: Any, device: Any) -> None:
+    from .context import RunContext
+
+    image = _image(device)
+    labels = segmenter.segment(image[None], RunContext(device=device))
+    if tuple(labels.shape) != (1, _SIDE, _SIDE):
+        raise PluginError(
+            f"labels of segmenter {segmenter.id}",
+            expected=f"shape {(1, _SIDE, _SIDE)}",
+            got=str(tuple(labels.shape)),
+        )
+
+
+def _write(writer: Any, device: Any) -> None:
+    """Write a shard of two samples, finish it, and read it back where the writer can."""
+    from tempfile import TemporaryDirectory
+
+    from .interfaces import SupportsReading
+    from .samples import DataSet, Sample, Shard
+
+    image = _image(device)
+    samples = [Sample(f"{seed:09d}", seed, image, (image[seed] > 127).byte()) for seed in (0, 1)]
+    classes = ("background", "foreground")
+    shard = Shard("train-00000", "train", (0, 1))
+    whole = DataSet("deep", "foreground", classes, (shard,), {"train": 2})
+    with TemporaryDirectory(prefix="covary-") as place:
+        root, end = Path(place, "root"), Path(place, "end")
+        root.mkdir()
+        end.mkdir()
+        writer.write(iter(samples), shard, DataSet("deep", "foreground", classes), root)
+        writer.finish(whole, root, end)
+        shutil.copytree(end, root, dirs_exist_ok=True)
+        read = list(writer.read(root)) if isinstance(writer, SupportsReading) else samples
+        if [one.mask.tolist() for one in read] != [one.mask.tolist() for one in samples]:
+            raise PluginError("writer", expected="the samples that it wrote", got="others")
 
 
 def _image(device: Any) -> Any:

@@ -20,6 +20,8 @@ _TITLES = {
     "detector": "Detectors",
     "landmarks": "Landmark detectors",
     "refiner": "Refiners",
+    "segmenter": "Segmenters",
+    "writer": "Writers of data sets",
 }
 
 _STAGES = ("source", "features", "clusterer", "foreground", "detector")

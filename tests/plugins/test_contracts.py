@@ -1,6 +1,6 @@
 """All built-in sources, feature spaces, rules and detectors through their contracts.
 
-Clusterers: ``test_clusterers.py``. ``controlnet``: ``controlnet/test_controlnet_contract.py``,
+Clusterers: ``test_clusterers.py``; writers: ``test_writers.py``. ``controlnet``: ``controlnet/test_controlnet_contract.py``,
 beside the small models that it needs; so too the networks among the detectors.
 """
 
@@ -288,6 +288,6 @@ def test_no_built_in_is_left_out() -> None:
     built_in = {
         entry.name
         for entry in registry().components
-        if entry.origin.namespace == "covary" and entry.kind != "clusterer"
+        if entry.origin.namespace == "covary" and entry.kind not in ("clusterer", "writer")
     }
     assert built_in - here == {"controlnet", "grounding-dino", "owlv2"}
