@@ -32,7 +32,7 @@ _PENALTY_EVERY = 16
 class Settings:
     """How the branch is trained."""
 
-    steps: int = 3000
+    steps: int = 600
     """Updates of both networks."""
     batch: int = 16
     """Images in each."""
@@ -185,7 +185,7 @@ class _Training:
     def state(self) -> dict[str, Any]:
         """Everything that `restore` needs to go on as if never stopped."""
         return {
-            "settings": asdict(self.settings) | {"seed": self.seed},
+            "settings": self._settings(),
             "branch": self.branch.state_dict(),
             "discriminator": self.discriminator.state_dict(),
             "optim": self.optim.state_dict(),
@@ -200,7 +200,7 @@ class _Training:
         Raises:
             InputError: it was made with other settings.
         """
-        settings = asdict(self.settings) | {"seed": self.seed}
+        settings = self._settings()
         if state["settings"] != settings:
             raise covary.InputError(
                 f"checkpoint {path}",
@@ -212,6 +212,11 @@ class _Training:
             getattr(self, name).load_state_dict(state[name])
         self.random.set_state(state["random"])
         self.done = state["done"]
+
+    def _settings(self) -> dict[str, Any]:
+        """What decides on each step; a longer training may go on from a shorter one."""
+        found = asdict(self.settings) | {"seed": self.seed}
+        return {k: v for k, v in found.items() if k not in ("steps", "save_every")}
 
     def _seen(self, images: Tensor) -> Tensor:
         """Averaged to the discriminator's size."""

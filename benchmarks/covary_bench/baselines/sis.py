@@ -41,8 +41,8 @@ class SiS(Baseline):
 
     def __init__(
         self,
-        layers: Sequence[int] = (5, 6),
-        k: int = 12,
+        layers: Sequence[int] = (4,),
+        k: int = 4,
         images: int = 64,
         sides: str = "upper",
     ) -> None:
