@@ -29,7 +29,10 @@ __all__ = [
     "DARK",
     "MOMENTS",
     "QUALITIES",
+    "SERIES",
+    "as_svg",
     "available",
+    "inline",
     "is_drawn",
     "profile",
     "scaling",
@@ -38,7 +41,7 @@ __all__ = [
 
 INK, FAINT, GRID = "#24292f", "#5b646e", "#dfe3e8"
 
-_SERIES = {
+SERIES = {
     "#0069a8": "#5cb8f0",
     "#a65f00": "#f0a83c",
     "#00785a": "#3cc49a",
@@ -48,8 +51,9 @@ _SERIES = {
     "#6d6a00": "#cfc84a",
     "#b0305f": "#ff8fb4",
 }
+"""Colours of lines, each with its like on a dark page."""
 
-DARK = {INK: "#e6e9ed", FAINT: "#a3adb8", GRID: "#343b44", **_SERIES, "#6a0f3f": "#e56aa8"}
+DARK = {INK: "#e6e9ed", FAINT: "#a3adb8", GRID: "#343b44", **SERIES, "#6a0f3f": "#e56aa8"}
 """The colour of a dark page for each colour that the charts use."""
 
 
@@ -164,7 +168,7 @@ def tradeoff(entries: Sequence[Entry], alt_text: str) -> str:
         }
         for entry, warm, memory in drawn
     ]
-    base = alt.Chart(_data(points), width=_WIDTH, height=_HEIGHT).encode(
+    base = alt.Chart(inline(points), width=_WIDTH, height=_HEIGHT).encode(
         x=alt.X("x:Q", scale=x.scale(), axis=_ticked(x, _MEMORY_LABEL), title="extra peak memory"),
         y=alt.Y("y:Q", scale=y.scale(), axis=_ticked(y, _TIME_LABEL), title="warm fit"),
     )
@@ -180,7 +184,7 @@ def tradeoff(entries: Sequence[Entry], alt_text: str) -> str:
     )
     spots = [(x.pixel(memory), _HEIGHT - y.pixel(warm)) for _, warm, memory in drawn]
     names = _names([entry for entry, _, _ in drawn], spots, x, y)
-    return _svg(names[0] + marks + names[1], alt_text)
+    return as_svg(names[0] + marks + names[1], alt_text)
 
 
 def is_drawn(entry: Entry) -> bool:
@@ -237,7 +241,7 @@ def profile(entries: Sequence[Entry], alt_text: str) -> str:
         align="left", fontSize=labels.FONT_SIZE, fontStyle="italic", color=FAINT
     ).encode(text="text:N", description="what:N")  # fmt: skip
     chart = alt.layer(bars, marks, ended).properties(width=x.length, height=alt.Step(19))
-    return _svg(chart, alt_text)
+    return as_svg(chart, alt_text)
 
 
 def scaling(sweep: Sweep, colours: Mapping[str, int], alt_text: str) -> str:
@@ -268,7 +272,7 @@ def scaling(sweep: Sweep, colours: Mapping[str, int], alt_text: str) -> str:
     upwards = alt.Y("y:Q", scale=y.scale(), axis=_ticked(y, _TIME_LABEL), title="warm fit")
     base = _layer(points, upwards, across)
     names = list(sweep.lines)
-    palette = list(_SERIES)
+    palette = list(SERIES)
     colour = alt.Color("name:N", legend=None).scale(
         domain=names, range=[palette[colours[name] % len(palette)] for name in names]
     )
@@ -284,7 +288,7 @@ def scaling(sweep: Sweep, colours: Mapping[str, int], alt_text: str) -> str:
     chart = alt.layer(bands, drawn, dots, *_ends(sweep.lines, colour, x, y)).properties(
         width=width, height=_HEIGHT
     )
-    return _svg(chart, alt_text)
+    return as_svg(chart, alt_text)
 
 
 def _ends(
@@ -302,7 +306,7 @@ def _ends(
          "y2": y.value(y.length - height), "x3": x.value(x.length + 15)}
         for name, (value, entry), height in zip(lines, ends, moved, strict=True)
     ]  # fmt: skip
-    base = alt.Chart(_data(rows))
+    base = alt.Chart(inline(rows))
     joins = base.mark_rule(opacity=0.8, strokeDash=[1, 2], aria=False).encode(
         x=alt.X("x:Q"), y=alt.Y("y:Q"), x2="x2:Q", y2="y2:Q", color=colour
     )
@@ -327,11 +331,11 @@ def _names(
          "x2": x.value(spot[0]), "y2": y.value(y.length - spot[1])}
         for text, entry, label, spot in zip(texts, entries, placed, spots, strict=True)
     ]  # fmt: skip
-    far = alt.Chart(_data([row for row in rows if row["far"]]))
+    far = alt.Chart(inline([row for row in rows if row["far"]]))
     joins = far.mark_rule(color=FAINT, strokeWidth=0.7, aria=False).encode(
         x=alt.X("x1:Q"), y=alt.Y("y1:Q"), x2="x2:Q", y2="y2:Q"
     )
-    names = alt.Chart(_data(rows)).mark_text(
+    names = alt.Chart(inline(rows)).mark_text(
         align="left", color=INK, fontSize=labels.FONT_SIZE, fontWeight=_bold(), aria=False
     ).encode(x=alt.X("x:Q"), y=alt.Y("y:Q"), text="text:N")  # fmt: skip
     return joins, names
@@ -346,10 +350,11 @@ def _bold() -> Any:
 def _layer(rows: list[dict[str, Any]], y: alt.Y, x: alt.X) -> alt.Chart:
     import altair as alt
 
-    return alt.Chart(_data(rows)).encode(x=x, y=y)
+    return alt.Chart(inline(rows)).encode(x=x, y=y)
 
 
-def _data(rows: list[dict[str, Any]]) -> alt.Data:
+def inline(rows: list[dict[str, Any]]) -> alt.Data:
+    """Rows as the data of a chart."""
     import altair as alt
 
     return alt.Data(values=rows)  # type: ignore[no-untyped-call]
@@ -406,7 +411,8 @@ def _literal(names: Mapping[str, str]) -> str:
     return json.dumps(names)
 
 
-def _svg(chart: alt.Chart | alt.LayerChart | alt.FacetChart, alt_text: str) -> str:
+def as_svg(chart: alt.Chart | alt.LayerChart | alt.FacetChart, alt_text: str) -> str:
+    """The chart as SVG that fits into a page, light or dark."""
     import altair as alt
 
     styled = chart.configure(

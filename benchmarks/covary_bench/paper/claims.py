@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Claim", "claims"]
+__all__ = ["Claim", "claims", "spaces_of"]
 
 _EDGE = 1 / 3
 """The share of the cutoffs on either side that is not the middle."""
@@ -121,7 +121,7 @@ def _best_k(data: Mapping[str, Any]) -> Iterator[Claim]:
     if not {2, 4, 10} <= {row["k"] for row in rows}:
         return
     for rule in _RULES:
-        for space in _spaces(rows):
+        for space in spaces_of(rows):
             found = {k: _row(rows, c=data["c"], space=space, k=k, rule=rule) for k in (2, 4, 10)}
             figures = {f"k = {k}": row["miou"] for k, row in found.items() if row is not None}
             if len(figures) == 3:
@@ -144,7 +144,7 @@ def _middle_c(data: Mapping[str, Any]) -> Iterator[Claim]:
     if not middle or not edge:
         return
     for rule in _RULES:
-        for space in _spaces(rows):
+        for space in spaces_of(rows):
             own = [row for row in rows if (row["space"], row["rule"]) == (space, rule)]
             best = max(own, key=lambda row: row["miou"])
             yield Claim(
@@ -159,7 +159,7 @@ def _middle_c(data: Mapping[str, Any]) -> Iterator[Claim]:
 def _highlights(data: Mapping[str, Any]) -> Iterator[Claim]:
     """LAB beats RGB where light is strong; the same under usual light stands beside."""
     rows = data["highlights"]
-    if not {"lab", "rgb"} <= set(_spaces(rows)):
+    if not {"lab", "rgb"} <= set(spaces_of(rows)):
         return
     for what in dict.fromkeys(row["what"] for row in rows):
         own = [row for row in rows if row["what"] == what]
@@ -199,7 +199,8 @@ _TESTS: Mapping[str, Callable[[Mapping[str, Any]], Iterator[Claim]]] = {
 }
 
 
-def _spaces(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def spaces_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The colour spaces of rows, by name."""
     return sorted({row["space"] for row in rows})
 
 

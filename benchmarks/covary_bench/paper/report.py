@@ -18,8 +18,10 @@ from covary.errors import InputError
 from covary.files import output_folder, replacing
 from covary.pages import templates
 
+from ..clusterers.charts import DARK
+from .charts import charts
 from .claims import claims
-from .tables import TITLES, kind_of, tables
+from .tables import NAMES, TITLES, kind_of, tables
 
 __all__ = ["HTML", "html", "results_files", "write_report"]
 
@@ -83,7 +85,7 @@ def html(folder: Path) -> str:
     found = results_files(folder)
     sections = [_section(name, data, folder) for name, data in found.items()]
     environment = templates(__package__ or "")
-    return environment.get_template("paper.html").render(sections=sections)
+    return environment.get_template("paper.html").render(sections=sections, dark=DARK)
 
 
 def _section(name: str, data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -99,6 +101,7 @@ def _section(name: str, data: Mapping[str, Any], folder: Path) -> dict[str, Any]
         "seeds": _seeds(kind, data),
         "tables": tables(name, data),
         "claims": claims(kind, data),
+        "charts": charts(kind, data),
         "strips": list(_strips(data.get("pictures"), folder)),
         "facts": [(key, data["machine"][key]) for key in _FACTS if data["machine"].get(key)],
         "command": data["command"],
@@ -127,7 +130,8 @@ def _strips(pictures: Mapping[str, Any] | None, folder: Path) -> Iterator[tuple[
     for index, row in enumerate(pictures["rows"]):
         part = picture.crop((0, index * height, picture.width, (index + 1) * height))
         address = _address(part)
-        strip = _Strip(row["caption"], address, part.width, part.height)
+        caption = NAMES.get(row["caption"], row["caption"])
+        strip = _Strip(caption, address, part.width, part.height)
         groups.setdefault(row["group"], []).append(strip)
     yield from groups.items()
 

@@ -10,7 +10,7 @@ from ..report import markdown_table, print_table
 from .claims import claims
 from .figures import COLUMNS
 
-__all__ = ["TITLES", "Cell", "Shown", "kind_of", "markdown", "print_tables", "tables"]
+__all__ = ["NAMES", "TITLES", "Cell", "Shown", "kind_of", "markdown", "print_tables", "tables"]
 
 TITLES: Mapping[str, str] = {
     "paper-table1": "Table 1: masks of whole images",
@@ -65,6 +65,8 @@ class Shown:
     """The first is the rows' name."""
     rows: Sequence[Sequence[Cell]]
     note: str = ""
+    detail: bool = False
+    """Whether a page shows it only when asked."""
 
 
 def tables(name: str, data: Mapping[str, Any]) -> list[Shown]:
@@ -120,7 +122,13 @@ def _table1(data: Mapping[str, Any]) -> Iterator[Shown]:
         )
 
 
-def _masks(title: str, rows: Sequence[tuple[str, Mapping[str, Any]]], note: str = "") -> Shown:
+def _masks(
+    title: str,
+    rows: Sequence[tuple[str, Mapping[str, Any]]],
+    note: str = "",
+    *,
+    detail: bool = False,
+) -> Shown:
     """Rows of the figures of masks."""
     best = _best([row for _, row in rows if row["kind"] not in ("supervised", "blind")], COLUMNS)
     columns = ("", *_HEADS, "mIoU, found only", "half of the images", "found")
@@ -145,6 +153,7 @@ def _masks(title: str, rows: Sequence[tuple[str, Mapping[str, Any]]], note: str 
             for name, row in rows
         ],
         note,
+        detail,
     )
 
 
@@ -175,7 +184,7 @@ def _table2(data: Mapping[str, Any]) -> Iterator[Shown]:
     for label in labels:
         if label != "mean":
             some = [(NAMES.get(what, what), by[label, what]) for what in whats]
-            yield _masks(label, some)
+            yield _masks(label, some, detail=True)
 
 
 def _table3(data: Mapping[str, Any]) -> Iterator[Shown]:
@@ -224,6 +233,7 @@ def _table4(data: Mapping[str, Any]) -> Iterator[Shown]:
                     ]
                     for k in ks
                 ],
+                detail=space != spaces[0],
             )
     yield Shown(
         "Highlights: rendered scenes, light and shade strong or usual, k = 4",
