@@ -302,10 +302,13 @@ def components_data(recipe: Recipe) -> dict[str, dict[str, str]]:
 
 
 def _component_data(kind: str, component_id: str) -> dict[str, str]:
+    unknown = {"id": component_id, "distribution": "not registered"}
+    if component_id.startswith("local/"):
+        return unknown  # to look for it would be to search all distributions for a hint
     try:
         origin = find(component_id, kind).origin
     except CovaryError:
-        return {"id": component_id, "distribution": "not registered"}
+        return unknown
     return {"id": component_id, "distribution": origin.distribution, "version": origin.version}
 
 

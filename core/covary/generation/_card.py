@@ -265,7 +265,7 @@ def _code_licences(job: Job) -> Iterator[tuple[str, str]]:
     seen = set()
     specs = [(kind, spec.use) for _, kind, spec in job.recipe.specs()]
     for kind, name in [*specs, ("writer", job.writer.use)]:
-        if (kind, name) in seen:
+        if (kind, name) in seen or name.startswith("local/"):
             continue
         seen.add((kind, name))
         try:

@@ -21,21 +21,25 @@ def key_of(seed: int) -> str:
     return f"{seed:09d}"
 
 
-def measures(result: Segmentation) -> dict[str, Any]:
+def measures(result: Segmentation, content: torch.Tensor) -> dict[str, Any]:
     """What filters judge, and what a pair says of itself: found, area, confidence, reason.
 
     ``area`` is a share of the image, ``confidence`` as :class:`~covary.Filters` has it; both are
     rounded to four digits.
+
+    Args:
+        result: of the pipeline.
+        content: bool (H, W), where the pair's mask is not background.
     """
-    if not result.found:
+    if not (result.found and bool(content.any())):
         return {"found": False, "area": 0.0, "confidence": None, "reason": result.reason}
-    mask, confidence = result.mask, None
+    confidence = None
     if result.soft is not None:
-        sure = (2 * result.soft[mask].double() - 1).clamp(min=0)
+        sure = (2 * result.soft[content].double() - 1).clamp(min=0)
         confidence = round(float(sure.mean()), 4)
     return {
         "found": True,
-        "area": round(float(mask.double().mean()), 4),
+        "area": round(float(content.double().mean()), 4),
         "confidence": confidence,
         "reason": result.reason,
     }
@@ -55,7 +59,7 @@ def pair(result: Segmentation, seed: int, job: Job) -> Sample:
         mask=mask,
         instances=instances,
         objects=objects,
-        metadata=measures(result),
+        metadata=measures(result, mask > 0),
     )
 
 

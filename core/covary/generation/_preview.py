@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from .._drawing import Marked, overlay
 from ..files import replacing
@@ -65,8 +65,10 @@ class Preview:
             objects = [(one.category, one.score, one.box.corners) for one in sample.objects]
             about.append({"seed": sample.seed, "objects": objects})
         if tensors:
+            # save_file would tell of a full disk with an error of its own.
+            data = save(tensors, {"about": json.dumps(about)})
             with replacing(path) as temporary:
-                save_file(tensors, temporary, {"about": json.dumps(about)})
+                temporary.write_bytes(data)
 
 
 def write_preview(previews: Iterable[Path], job: Job, path: Path) -> bool:
