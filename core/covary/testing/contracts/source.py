@@ -7,7 +7,8 @@ import math
 import shutil
 import tempfile
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -19,6 +20,7 @@ from covary import (
     InputError,
     Query,
     RunContext,
+    SupportsManyQueries,
     SupportsMemoryEstimate,
     SupportsSize,
     VariantBatch,
@@ -356,6 +358,89 @@ class VariantSourceContract(ImageContract):
             got=repr(said),
         )
 
+    # --- many queries -------------------------------------------------------------------------
+
+    def test_opens_many_queries_as_each_alone(self) -> None:
+        """What `open_many` gives for each query is what `open` gives for it, up to rounding."""
+        source = self._opens_many()
+        asked = [(self.asked, 0), (self.other or self.asked, 0), (self.asked, 1)]
+        opened = self._opened_together(source, asked)
+        for number, (variants, (query, seed)) in enumerate(zip(opened, asked, strict=True)):
+            together = self.checked((variants, list(variants.batches)), query)
+            alone = self.drawn(None if query is self.asked else query, seed)
+            what = f"query {number} of {len(asked)} that were opened together, read in order"
+            fix = "take latents from its own query, styles from its own context"
+            require(
+                len(together.images) == variants.count == alone.variants.count,
+                f"the variants of {what}",
+                expected=f"{alone.variants.count}, as when it is opened alone",
+                got=f"{len(together.images)} with count {variants.count}",
+                fix="end its batches with its last variant",
+            )
+            self.agree(_rounded(alone, together), together, what, fix)
+            require(
+                together.variants.inputs == alone.variants.inputs,
+                f"Variants.inputs of {what}",
+                expected="the files that are read for it alone",
+                got=repr(dict(together.variants.inputs)),
+                fix="give every query the inputs that open gives it",
+            )
+
+    def test_draws_many_queries_lazily(self) -> None:
+        """Opening many queries holds no variant, and reading them holds one batch at a time."""
+        source = self._opens_many()
+        asked = [(self.asked, seed) for seed in range(4)]
+        known = {id(tensor) for tensor in _live_tensors()}
+        opened = self._opened_together(source, asked)
+        known |= {id(variants.image) for variants in opened}
+        new = [tensor for tensor in _live_tensors() if id(tensor) not in known]
+        first = opened[0]
+        # The images X_0 may be views of one tensor.
+        held = _images_in(new, tuple(first.image.shape)) - len(opened)
+        require(
+            held < max(2, first.count),
+            f"{len(opened)} queries that were opened together and not read yet",
+            expected="no variant in memory",
+            got=f"{held} images of X_0's shape",
+            fix=_LAZY,
+        )
+        del new
+        earlier: list[weakref.ref[Any]] = []
+        for variants in opened:
+            for batch in variants.batches:
+                earlier.append(weakref.ref(batch.images))
+                del batch
+                alive = sum(each() is not None for each in earlier)
+                # Those of a batch that ends one query and begins the next may share its memory.
+                require(
+                    alive <= 3,
+                    f"variants in memory while batch {len(earlier)} is read",
+                    expected="one batch at a time",
+                    got=f"{alive} batches",
+                    fix=_LAZY,
+                )
+
+    def test_says_how_much_memory_many_queries_take(self) -> None:
+        """What `memory_many` predicts is bytes above 0, and no less for more queries."""
+        source = self._opens_many()
+        drawn = self.drawn()
+        size = (int(drawn.images.shape[2]), int(drawn.images.shape[3]))
+        estimates = [source.memory_many(size, 3 * drawn.variants.count, q) for q in (1, 2, 8)]
+        for estimate in estimates:
+            require(
+                type(estimate) is int and estimate > 0,
+                "memory_many(size, features, queries)",
+                expected="bytes, an integer above 0",
+                got=repr(estimate),
+            )
+        require(
+            estimates == sorted(estimates),
+            "memory_many for 1, 2 and 8 queries",
+            expected="no less for more of them",
+            got=", ".join(map(str, estimates)),
+            fix="count what every query keeps: its image, its codes",
+        )
+
     # --- files --------------------------------------------------------------------------------
 
     def test_leaves_its_input_unchanged(self) -> None:
@@ -471,6 +556,28 @@ class VariantSourceContract(ImageContract):
             self.skip("the contract knows one query (override other_query)")
         return self.other
 
+    def _opens_many(self) -> Any:
+        source = self.create()
+        if not isinstance(source, SupportsManyQueries):
+            self.skip("it opens one query at a time (open_many)")
+        return source
+
+    def _opened_together(self, source: Any, asked: list[tuple[Query, int]]) -> list[Variants]:
+        queries = [query for query, _ in asked]
+        opened = source.open_many(queries, [self.context(seed) for _, seed in asked])
+        good = isinstance(opened, Sequence) and len(opened) == len(asked)
+        good = good and all(isinstance(one, Variants) for one in opened)
+        require(
+            good,
+            f"what open_many returned for {len(asked)} queries",
+            expected=f"a list of {len(asked)} covary.Variants, in their order",
+            got=f"{type(opened).__name__} of {len(opened)}"
+            if isinstance(opened, Sequence)
+            else type(opened).__name__,
+            fix="return one Variants for each query",
+        )
+        return list(opened)
+
     def _wants_files(self) -> None:
         if "files" not in self.create().accepts:
             self.skip("it takes no files")
@@ -534,6 +641,20 @@ def _images_in(tensors: list[torch.Tensor], shape: tuple[int, ...]) -> int:
             images = tensor.numel() // (channels * height * width)
             held[memory] = max(images, held.get(memory, 0))
     return sum(held.values())
+
+
+def _rounded(alone: _Drawn, together: _Drawn) -> _Drawn:
+    """``alone`` with the values of ``together`` where they are next to its own.
+
+    Shared batches may round otherwise, even where two equal runs are equal to the last bit.
+    """
+
+    def near(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        close = a.shape == b.shape and bool(((a.int() - b.int()).abs() <= 1).all())
+        return b if close else a
+
+    image = near(alone.variants.image.cpu(), together.variants.image.cpu())
+    return _Drawn(replace(alone.variants, image=image), near(alone.images, together.images))
 
 
 def _edges(images: torch.Tensor) -> torch.Tensor:
