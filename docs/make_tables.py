@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from covary_bench.paper.claims import claims
+from covary_bench.paper.tables import TITLES, markdown, tables
 from covary_bench.report import RESULTS, filled, markdown_table
 
 PAGES = Path(__file__).parent / "explanation"
@@ -43,7 +45,18 @@ def objects() -> str:
     return filled(_text("objects"), {**common, **parts})
 
 
-MADE: Mapping[str, Callable[[], str]] = {"limits": limits, "memory": memory, "objects": objects}
+def paper() -> str:
+    """The page on the paper's tables, its tables made again."""
+    parts = {kind: partial(_paper, kind) for kind in TITLES}
+    return filled(_text("paper"), parts)
+
+
+MADE: Mapping[str, Callable[[], str]] = {
+    "limits": limits,
+    "memory": memory,
+    "objects": objects,
+    "paper": paper,
+}
 """What makes each page, by its name."""
 
 
@@ -210,6 +223,20 @@ def _overlaps(data: dict[str, Any]) -> Iterator[str]:
 
 def _slug(name: str) -> str:
     return name.replace(" ", "-")
+
+
+def _paper(kind: str) -> Iterator[str]:
+    """A table of the paper: its seeds, its figures, and what they say to what was expected."""
+    data = _read(kind)
+    first, count = data["first_seed"], data["seeds"]
+    yield f"Seeds {first} to {first + count - 1}: `{data['command']}`."
+    for shown in tables(kind, data):
+        if not shown.detail:
+            yield from ("", f"{shown.title}:", "", *markdown(shown))
+    told = claims(kind, data)
+    if told:
+        yield ""
+    yield from (f"- **{claim.verdict}**: {claim.text}." for claim in told)
 
 
 def _short(component: str) -> str:

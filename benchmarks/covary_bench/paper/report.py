@@ -67,7 +67,7 @@ def results_files(folder: Path) -> dict[str, dict[str, Any]]:
     """
     found = {}
     for kind in TITLES:
-        for path in sorted(folder.glob(f"{kind}*.json")):
+        for path in sorted(folder.glob(f"{kind}*.json"), key=lambda path: path.stem):
             if path.stem == kind or path.stem.startswith(f"{kind}-"):
                 found[path.stem] = json.loads(path.read_text(encoding="utf-8"))
     if not found:
