@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -93,7 +94,7 @@ class DataSet:
     """What a data set is, for the files that describe it.
 
     Raises:
-        InputError: the first class is not the background, or there are too many.
+        InputError: the first class is not the background, two have one name, or they are too many.
     """
 
     name: str
@@ -113,6 +114,12 @@ class DataSet:
                 f"classes of data set {self.name}",
                 expected=f"{BACKGROUND!r} first",
                 got=repr(list(self.classes[:3])),
+            )
+        if again := [name for name, times in Counter(self.classes).items() if times > 1]:
+            raise InputError(
+                f"classes of data set {self.name}",
+                expected="different names",
+                got=f"{again[0]!r} twice",
             )
         if len(self.classes) > _MOST_CLASSES:
             raise InputError(

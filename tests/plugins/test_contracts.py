@@ -1,7 +1,8 @@
 """All built-in sources, feature spaces, rules and detectors through their contracts.
 
-Clusterers: ``test_clusterers.py``; writers: ``test_writers.py``. ``controlnet``: ``controlnet/test_controlnet_contract.py``,
-beside the small models that it needs; so too the networks among the detectors.
+Clusterers: ``test_clusterers.py``; writers: ``test_writers.py``. ``controlnet``:
+``controlnet/test_controlnet_contract.py``, beside the small models that it needs; so too the
+networks among the detectors.
 """
 
 from __future__ import annotations

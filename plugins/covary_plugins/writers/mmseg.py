@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,9 +67,13 @@ class MMSeg(TreeWriter):
     def _pictures(self, sample: Sample, dataset: DataSet) -> Mapping[str, bytes]:
         from ._pictures import encode
 
-        # All 256, as fewer would be packed into fewer bits, which not every reader unpacks.
-        palette = bytes(level for number in range(256) for level in _colour(number))
-        return encode(sample, self.params, palette)
+        return encode(sample, self.params, _palette())
+
+
+@cache
+def _palette() -> bytes:
+    """All 256 colours, as fewer would be packed into fewer bits, which not every reader unpacks."""
+    return bytes(level for number in range(256) for level in _colour(number))
 
 
 def _colour(number: int) -> _Colour:
