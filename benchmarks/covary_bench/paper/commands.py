@@ -366,10 +366,10 @@ def _numbers(text: str) -> tuple[int, ...]:
     "or a baseline.",
 )
 @click.option("--pairs", type=click.IntRange(min=1), default=1000, show_default=True)
-@click.option("--steps", type=click.IntRange(min=1), default=500, show_default=True)
+@click.option("--steps", type=click.IntRange(min=1), default=300, show_default=True)
 @click.option("--batch", type=click.IntRange(min=1), default=16, show_default=True)
 @click.option(
-    "--networks", type=click.IntRange(min=1), default=3, show_default=True, help="Of each row."
+    "--networks", type=click.IntRange(min=1), default=2, show_default=True, help="Of each row."
 )
 @click.option(
     "--first-pair",

@@ -58,13 +58,13 @@ class Training:
 
     pairs: int = 1000
     """Pairs that a network sees, again and again."""
-    steps: int = 500
+    steps: int = 300
     """Updates."""
     batch: int = 16
     """Pairs in each."""
     soften: bool = True
     """Blur half of the images a little and add noise to all."""
-    networks: int = 3
+    networks: int = 2
     """How many are trained for each row, from different seeds."""
 
 
