@@ -23,6 +23,7 @@ PAGES = {
     "project/contributing": "CONTRIBUTING.md",
     "project/avatars-encoder": "plugins/covary_plugins/restyle/weights/README.md",
     "project/avatars-generator": "plugins/covary_plugins/stylegan2/weights/README.md",
+    "project/worlds-unet": "plugins/covary_plugins/segmenters/weights/README.md",
 }
 """Page of the site -> file of the repository that it shows."""
 

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.xdist_group("new-plugin")
 
 @dataclass(frozen=True)
 class House:
-    """Six plugins, one of each kind, and the environment in which all of them are installed."""
+    """A plugin of each kind, and the environment in which all of them are installed."""
 
     environment: Environment
     folders: dict[str, Path]
@@ -61,7 +61,10 @@ def smaller(block: str) -> str:
     for large, small in (("0-3", "0-1"), ('{"n": 20}', '{"n": 4}'), ("n = 20", "n = 4"),
                          ('source="worlds"', 'source=("worlds", {"n": 4})')):  # fmt: skip
         block = block.replace(large, small)
-    block = block.replace("segment", "segment --set source.n=4")
+    block = block.replace("covary segment", "covary segment --set source.n=4")
+    for command in ("covary eval", "covary generate"):
+        few = f"{command} --set source.n=4 --set source.resolution=64"
+        block = block.replace(command, few)
     for component in ("worlds", "my-source/my-source"):
         block = block.replace(f'("{component}", {{', f'("{component}", {{"resolution": 64, ')
         block = block.replace(f'use = "{component}"', f'use = "{component}", resolution = 64')
@@ -125,6 +128,8 @@ def test_type_checkers_see_what_covary_returns(house: House, tmp_path: Path) -> 
     assert wrong == {3, 4, 5, 6}, output
 
 
+OUTSIDE_PIPELINES = ("segmenter", "writer")
+
 DRIVER = """
 import json, shlex, sys
 from click.testing import CliRunner
@@ -138,7 +143,20 @@ for command in commands:
 """
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", OUTSIDE_PIPELINES)
+def test_what_the_readme_of_a_tool_says_is_so(house: House, kind: str, tmp_path: Path) -> None:
+    """Its code and its commands, all in one process, where it is no part of a pipeline."""
+    name, folder = f"my-{kind}/my-{kind}", house.folders[kind]
+    (code,) = readme_blocks(folder, "python")
+    commands = readme_commands(folder, "covary eval", "covary generate", "covary show")
+    assert len(commands) == 2
+    assert all(name in text for text in (code, *commands))
+    told = [smaller(code), *map(smaller, commands)]
+    house.environment.run("python", "-c", DRIVER, cwd=tmp_path, stdin=json.dumps(told))
+    assert len([path for path in (tmp_path / "out").rglob("*") if path.is_file()]) >= 3
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in OUTSIDE_PIPELINES])
 def test_what_its_readme_says_is_so(house: House, kind: str, tmp_path: Path) -> None:
     """Its code, its pipeline file and its commands, all in one process; pip and bench apart."""
     name, folder = f"my-{kind}/my-{kind}", house.folders[kind]

@@ -12,7 +12,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -50,7 +50,7 @@ class Training:
 
 DEFAULTS = {
     "avatars": Training("avatars", size=64, scenes=20_000, steps=6_000),
-    "rooms": Training("rooms", size=128, scenes=4_000, steps=1_500),
+    "rooms": Training("rooms", size=128, scenes=1_000, steps=500, batch=8),
 }
 """How the bundled weights were trained."""
 
@@ -103,9 +103,8 @@ def main(argv: list[str] | None = None) -> None:
 
     torch.set_num_threads(args.threads)
     usual = DEFAULTS[args.world]
-    training = Training(
-        usual.world,
-        usual.size,
+    training = replace(
+        usual,
         scenes=args.scenes or usual.scenes,
         steps=args.steps or usual.steps,
         seed=args.seed,
