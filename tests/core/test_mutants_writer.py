@@ -17,7 +17,8 @@ import torch
 import covary
 from covary import Box, DataSet, InputError, Sample, SampleObject, Shard
 from covary.files import unwritable
-from covary.testing import WriterContract, run_contract
+from covary.testing import WriterContract, contract_for, run_contract
+from plugin_factory import write_plugin
 
 
 class Raw(covary.Writer):
@@ -422,3 +423,34 @@ def test_a_defect_is_caught_by_name(component: type[covary.Writer]) -> None:
     found = wrong(component, *checks)
     assert tuple(found) == checks
     assert words in " ".join(found.values())
+
+
+def test_bytes_that_depend_on_the_process_are_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_plugin(
+        tmp_path,
+        "odd",
+        """
+        import os
+        import covary
+
+        class Numbered(covary.Writer):
+            "Numbers its files by the process."
+
+            def write(self, samples, shard, dataset, folder):
+                list(samples)
+                (folder / shard.name).write_text(str(os.getpid()))
+
+        @covary.hookimpl
+        def covary_components():
+            yield covary.Component(kind="writer", name="numbered", target=f"{__name__}:Numbered")
+        """,
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    covary._registry.registry.cache_clear()
+    checks = ("writes_the_same_bytes_at_any_time", "writes_the_same_bytes_in_another_process")
+    results = run_contract(contract_for("odd/numbered"), checks)
+    covary._registry.registry.cache_clear()
+    assert [result.outcome for result in results] == ["passed", "failed"]
+    assert "others in train-00000" in results[1].message

@@ -32,6 +32,9 @@ from covary.testing._data_sets import (
     write_shard,
 )
 
+# Of pycocotools, with numpy 2.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
 # Lists in metadata whose elements are of several types are JSON, and no table.
 PLAIN = {"area": 0.25, "found": True, "reason": "größter Bereich"}
 
@@ -88,12 +91,19 @@ Made = Callable[..., Path]
 def made(tmp_path: Path) -> Made:
     """Makes a data set of three shards, with covary's own files beside."""
 
-    def make(name: str, task: str, samples: Any = flat, **params: Any) -> Path:
+    def make(name: str, task: str, empty: str = "", **params: Any) -> Path:
         writer = covary.create(name, "writer", **params)
+
+        def samples(shard: Shard, task: str) -> Iterator[Sample]:
+            return iter(()) if shard.name == empty else flat(shard, task)
+
         root = compose(lambda: writer, tmp_path / name, task, samples=samples).root
         front = "# A data set\n"
         if isinstance(writer, covary.SupportsFrontMatter):
-            matter = writer.front_matter(data_set(task, SHARDS))
+            shards = tuple(
+                replace(shard, seeds=()) if shard.name == empty else shard for shard in SHARDS
+            )
+            matter = writer.front_matter(data_set(task, shards))
             front = f"---\n{yaml_of(matter)}---\n{front}"
         (root / "README.md").write_text(front, encoding="utf-8")
         (root / "manifest.jsonl").write_text('{"covary": "0"}\n')
@@ -202,6 +212,18 @@ def test_datasets_loads_the_folder(made: Made, load: Any, name: str, task: str) 
             pictures = [row.get(f"{each}{dotted}") for each in ("image", "mask", "instances")]
             check_pictures(given, *pictures)
             assert len(row.get("objects", ())) == len(given.objects)
+
+
+@pytest.mark.parametrize("name", ["hf", "folder", "webdataset"])
+@pytest.mark.parametrize(
+    ("empty", "rows"),
+    [("train-00000", {"train": 2, "validation": 2}), ("val-00000", {"train": 5})],
+)
+def test_datasets_loads_what_filters_left(
+    made: Made, load: Any, name: str, empty: str, rows: dict[str, int]
+) -> None:
+    found = load(made(name, "parts", empty))
+    assert {split: len(table) for split, table in found.items()} == rows
 
 
 def test_datasets_knows_the_names_of_classes(made: Made, load: Any) -> None:

@@ -31,7 +31,8 @@ class Coco(TreeWriter):
     ``images/train/KEY.png`` (or jpg, webp) and ``annotations/instances_train.json``; the same for
     ``val``. There is an annotation for each object where the task is instances, else for each class
     that the image shows, apart from the background; none for an object without pixels. The id of
-    an image is its seed, that of a category the class's value in masks.
+    an image is its seed, that of a category the class's value in masks. ``records/`` lists the
+    pairs of each shard, for covary.
     """
 
     def finish(self, dataset: DataSet, root: Path, folder: Path) -> None:

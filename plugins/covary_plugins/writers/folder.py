@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ._hub import data_files
 from ._tree import TreeWriter, records_file
 
 if TYPE_CHECKING:
@@ -20,7 +22,8 @@ class Folder(TreeWriter):
     ``train/images/KEY.png`` (or jpg, webp), ``train/masks/KEY.png``, grey levels being classes,
     and ``train/instances/KEY.png`` of 16 bits where the task is instances; the same below ``val``.
     ``train/metadata.jsonl`` has a line for each sample: key, seed, metadata, objects and the names
-    of its files. ``classes.json`` lists the names of the classes.
+    of its files. ``classes.json`` lists the names of the classes, ``records/`` the pairs of each
+    shard, for covary.
     """
 
     def finish(self, dataset: DataSet, root: Path, folder: Path) -> None:
@@ -38,6 +41,10 @@ class Folder(TreeWriter):
             )
             whole = chain.from_iterable(map(read_lines, lists))
             write_file(folder / split / "metadata.jsonl", whole)
+
+    def front_matter(self, dataset: DataSet) -> Mapping[str, Any]:
+        """Which files are which split, for the top of ``README.md``."""
+        return data_files(dataset, "{split}/**")
 
     def _base(self, split: str) -> str:
         return split

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import covary
 
+from ._hub import data_files
 from ._params import PictureWriter
 
 if TYPE_CHECKING:
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["HuggingFace"]
 
 _ROWS, _BYTES = 100, 2**25
-"""What a row group holds at most, and what has to be in memory at once."""
-_SPLITS = {"train": "train", "val": "validation"}
+"""What a row group holds at most, and so what is in memory at once."""
 
 
 class HuggingFace(PictureWriter):
@@ -68,16 +68,8 @@ class HuggingFace(PictureWriter):
         return read_shards(root, "data/*.parquet", split, _read)
 
     def front_matter(self, dataset: DataSet) -> Mapping[str, Any]:
-        """What the hub and `datasets` read at the top of ``README.md``: which files are a split."""
-        splits = sorted({shard.split for shard in dataset.shards})
-        files = [
-            {"split": _SPLITS.get(split, split), "path": f"data/{split}-*.parquet"}
-            for split in splits
-        ]
-        return {
-            "task_categories": ["image-segmentation"],
-            "configs": [{"config_name": "default", "data_files": files}],
-        }
+        """Which files are which split, for the top of ``README.md``."""
+        return data_files(dataset, "data/{split}-*.parquet")
 
     def _row(self, sample: Sample, dataset: DataSet) -> dict[str, Any]:
         from ._pictures import encode

@@ -44,6 +44,7 @@ class MMSeg(TreeWriter):
     ``img_dir/train/KEY.png`` (or jpg, webp) and ``ann_dir/train/KEY.png``, a palette picture whose
     indices are classes; the same for ``val``. ``dataset.py`` names classes, colours and folders.
     Where the task is instances, ``instance_dir/train/KEY.png`` numbers them, in 16 bits.
+    ``records/`` lists the pairs of each shard, for covary.
     """
 
     def finish(self, dataset: DataSet, root: Path, folder: Path) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import covary
 
+from ._hub import data_files
 from ._params import PictureWriter
 
 if TYPE_CHECKING:
@@ -75,6 +76,10 @@ class WebDataset(PictureWriter):
         from ._files import read_shards
 
         return read_shards(root, "*.tar", split, _read)
+
+    def front_matter(self, dataset: DataSet) -> Mapping[str, Any]:
+        """Which files are which split, for the top of ``README.md``."""
+        return data_files(dataset, "{split}-*.tar")
 
     def _members(self, sample: Sample, dataset: DataSet) -> dict[str, bytes]:
         from ._pictures import encode
