@@ -41,6 +41,7 @@ from ..avatars.photos import majority_mask
 from .figures import Figures, compare, summarise
 from .pictures import Row, save_rows, scaled, shown
 from .reference import Reference, exact_mask
+from .remembering import Remembering
 from .study import Study
 
 if TYPE_CHECKING:
@@ -255,7 +256,11 @@ def labelled_photos(pipe: covary.Pipeline, root: Path, count: int) -> Part:
 
 
 def variations(pipe: covary.Pipeline) -> dict[str, covary.Pipeline]:
-    """The pipeline as it is, then with one thing changed that the paper discusses."""
+    """The pipeline as it is, then with one thing changed that the paper discusses.
+
+    All of them see the same variants of an image, which are drawn once.
+    """
+    pipe = pipe.replace(source=Remembering(pipe.source))
     changed = {
         "k = auto": pipe.replace(clusterer=("lloyd", {"k": "auto"})),
         "rule border": pipe.replace(foreground=("border", {"sides": "upper"})),
@@ -344,7 +349,10 @@ def run(study: Study, parts: Sequence[Part], extra: Mapping[str, Any]) -> dict[s
         part, key = by_key[name]
         return part.measure(key)
 
-    about = {part.name: part.about for part in parts}
+    about = {
+        part.name: {**part.about, "methods": [method.name for method in part.methods]}
+        for part in parts
+    }
     entries = dict(zip(by_key, study.measure(by_key, one, about), strict=True))
     for part in parts:
         own = [entries[f"{part.name} {key}"] for key in part.keys]
