@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .._seeds import seed_range
 from ..errors import InputError
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ __all__ = ["RESERVED", "parse_queries"]
 RESERVED = ("sheet.png", "summary.json")
 """Files that the command writes beside the results' folders."""
 
-_RANGE = re.compile(r"(\d+)-(\d+)")
 _MOST = 1_000_000
 
 
@@ -47,10 +46,15 @@ def _parse(text: str) -> Iterable[Query]:
     from ..pipeline import as_query
     from ..types import Query
 
-    if text.isascii() and text.isdigit():
-        return [Query(seed=int(text))]
-    if match := _RANGE.fullmatch(text):
-        return [Query(seed=seed) for seed in _seeds(int(match[1]), int(match[2]), text)]
+    if (seeds := seed_range(text)) is not None:
+        if len(seeds) > _MOST:
+            raise InputError(
+                f"range {text!r}",
+                expected=f"at most {_MOST:,} seeds",
+                got=f"{len(seeds):,}",
+                fix="do it in parts",
+            )
+        return [Query(seed=seed) for seed in seeds]
     if not text or not Path(text).exists():
         raise InputError(
             f"query {text!r}",
@@ -59,22 +63,6 @@ def _parse(text: str) -> Iterable[Query]:
             fix="check the path",
         )
     return [as_query(text)]
-
-
-def _seeds(first: int, last: int, text: str) -> range:
-    if last < first:
-        fix = f"write {last}-{first}"
-        raise InputError(f"range {text!r}", expected="first-last", got="it backwards", fix=fix)
-    if last >= 2**32:
-        raise InputError(f"range {text!r}", expected="seeds in 0..2^32-1", got=str(last))
-    if last - first >= _MOST:
-        raise InputError(
-            f"range {text!r}",
-            expected=f"at most {_MOST:,} seeds",
-            got=f"{last - first + 1:,}",
-            fix="do it in parts",
-        )
-    return range(first, last + 1)
 
 
 def _check_names(queries: Sequence[Query]) -> None:

@@ -165,15 +165,22 @@ def _origin(entry: Registered) -> dict[str, str]:
 
 def _versions(writer: Registered) -> dict[str, str]:
     """Versions of covary, of what it computes with, and of what the writer needs."""
-    owners = packages_distributions() if writer.component.requires else {}
-    names = [*_PACKAGES, *(name for r in writer.component.requires for name in owners.get(r, ()))]
-    found = {}
-    for name in dict.fromkeys(names):
-        try:
+    found = {name: _version(name) or "not installed" for name in _PACKAGES}
+    for module in writer.component.requires:
+        if known := _version(module):
+            found[module] = known
+            continue
+        # A search through all distributions, for the few modules that are not named as theirs.
+        for name in packages_distributions().get(module, ()):
             found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
     return found
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return ""
 
 
 def _inputs(recipe: Recipe) -> Iterator[tuple[str, str]]:
