@@ -12,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy.ndimage import distance_transform_edt
 from skimage.morphology import dilation, disk
 from torchmetrics.functional.classification import (
     multiclass_accuracy,
@@ -24,7 +25,7 @@ from covary.metrics import (
     boundary,
     boundary_distance,
     boundary_iou,
-    boundary_overlap,
+    class_boundaries,
     confusion_matrix,
     iou,
     mean_iou,
@@ -51,15 +52,13 @@ def masks(count: int = 1) -> st.SearchStrategy[list[torch.Tensor]]:
 
 
 def near_another_class(labels: np.ndarray, width: float, ignore: int | None = None) -> np.ndarray:
-    """The definition of the trimap, pair of pixels by pair of pixels."""
-    height, columns = labels.shape
-    band = np.zeros(labels.shape, bool)
-    for y, x in np.ndindex(height, columns):
-        for v, u in np.ndindex(height, columns):
-            if ignore in (labels[y, x], labels[v, u]) or labels[y, x] == labels[v, u]:
-                continue
-            band[y, x] |= (y - v) ** 2 + (x - u) ** 2 <= width**2
-    return band
+    """The definition of the trimap, by all pairs of pixels."""
+    places, values = np.argwhere(np.ones(labels.shape, bool)), labels.ravel()
+    close = ((places[:, None] - places) ** 2).sum(2) <= width**2
+    other = values[:, None] != values
+    if ignore is not None:
+        other &= (values[:, None] != ignore) & (values != ignore)
+    return (close & other).any(1).reshape(labels.shape)
 
 
 class TestConfusionMatrix:
@@ -178,6 +177,21 @@ class TestTrimap:
         band = trimap_band(truth)
         assert np.array_equal(band[1:-1, 1:-1].numpy(), disk(3).astype(bool))
 
+    @pytest.mark.parametrize("width", [3, 11.5, 300])
+    def test_is_that_of_distance_transforms(self, width: float) -> None:
+        """At a size at which the definition itself would take too long."""
+        draw = torch.Generator().manual_seed(1)
+        scores = torch.nn.functional.interpolate(
+            torch.rand(1, 3, 9, 12, generator=draw), size=(300, 180), mode="bicubic"
+        )
+        labels = scores[0].argmax(0)
+        labels[40:60, 50:70] = 7
+        distances = np.zeros(labels.shape)
+        for value in labels.unique().tolist():
+            mask = (labels == value).numpy()
+            distances[mask] = distance_transform_edt(mask)[mask]
+        assert np.array_equal(trimap_band(labels, width).numpy(), distances <= width)
+
     @pytest.mark.parametrize("width", [0, -1, math.nan, math.inf])
     def test_refuses_a_width(self, width: float) -> None:
         with pytest.raises(InputError, match="width of the trimap"):
@@ -222,10 +236,21 @@ class TestBoundary:
             [True] * 2 + [False] * 3 + [True] * 2
         )
 
+    @given(maps(1), st.integers(1, 4))
+    def test_of_classes_are_those_of_their_masks(self, drawn: list[torch.Tensor], d: int) -> None:
+        (labels,) = drawn
+        found = class_boundaries(labels, d)
+        for value in range(CLASSES):
+            assert torch.equal(found & (labels == value), boundary(labels == value, d))
+
     @given(masks(2), st.integers(1, 4))
-    def test_overlap_is_that_of_the_two(self, drawn: list[torch.Tensor], d: int) -> None:
+    def test_iou_is_that_of_the_two(self, drawn: list[torch.Tensor], d: int) -> None:
         one, other = (boundary(mask, d) for mask in drawn)
-        assert boundary_overlap(*drawn, d) == (int((one & other).sum()), int((one | other).sum()))
+        found = boundary_iou(*drawn, d)
+        if bool((one | other).any()):
+            assert found == pytest.approx(mask_iou(one, other))
+        else:
+            assert math.isnan(found)
 
     @given(masks(2))
     def test_far_enough_it_is_the_iou_of_masks(self, drawn: list[torch.Tensor]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from skimage.morphology import dilation, disk
@@ -82,6 +82,7 @@ def same(found: float | None, expected: float | None) -> bool:
 
 
 class TestAgainstTorchmetrics:
+    @settings(max_examples=25)
     @given(sets(ignored=True))
     def test_mean_over_images(self, pairs: list[Pair]) -> None:
         figures = covary.evaluate(pairs, CLASSES).summary()["figures"]
@@ -90,6 +91,7 @@ class TestAgainstTorchmetrics:
             assert same(figures[name]["per_image_mean"]["miou"], expected)
             assert figures[name]["images"] == len(chosen)
 
+    @settings(max_examples=25)
     @given(sets(ignored=True))
     def test_whole_set(self, pairs: list[Pair]) -> None:
         figures = covary.evaluate(pairs, CLASSES).summary()["figures"]
@@ -102,6 +104,7 @@ class TestAgainstTorchmetrics:
             expected = float(metric.compute()) if some else None
             assert same(figures[name]["whole_set"]["miou"], expected)
 
+    @settings(max_examples=25)
     @given(sets())
     def test_each_class(self, pairs: list[Pair]) -> None:
         rows = covary.evaluate(pairs, CLASSES).summary()["classes"]
@@ -167,6 +170,7 @@ class TestFigures:
             expected = (one & other).sum() / either if either else None
             assert same(None if math.isnan(value) else value, expected)
 
+    @settings(max_examples=25)
     @given(sets())
     def test_of_one_pixel_or_class_are_defined_or_not_but_never_wrong(
         self, pairs: list[Pair]

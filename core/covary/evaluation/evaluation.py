@@ -135,7 +135,6 @@ class Evaluation:
 
         Raises:
             InputError: its maps do not fit the classes.
-            MissingPackageError: scipy is not installed.
         """
         counts = count(pair.prediction, pair.truth, len(self.classes), self.rules)
         figures = counts.figures()
@@ -214,7 +213,6 @@ def evaluate(
 
     Raises:
         InputError: no pairs, two of one name, maps that do not fit each other or the classes.
-        MissingPackageError: scipy is not installed.
     """
     names = with_background(classes)
     if len(names) < 2:

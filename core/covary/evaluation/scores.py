@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -12,7 +11,7 @@ from ..metrics import (
     BOUNDARY_RATIO,
     TRIMAP_WIDTH,
     boundary_distance,
-    boundary_overlap,
+    class_boundaries,
     confusion_matrix,
     iou,
     mean_iou,
@@ -119,29 +118,41 @@ def count(prediction: torch.Tensor, truth: torch.Tensor, classes: int, rules: Ru
 
     Raises:
         InputError: maps that do not fit each other.
-        MissingPackageError: scipy is not installed.
     """
     matrix = confusion_matrix(prediction, truth, classes, ignore=IGNORED)
     band = trimap_band(truth, rules.trimap_width, ignore=IGNORED)
     inside = confusion_matrix(prediction[band], truth[band], classes, ignore=IGNORED)
     edges = _boundaries(prediction, truth, classes, rules.boundary_ratio)
-    return Counts(matrix, inside, torch.tensor(edges, dtype=torch.int64))
+    return Counts(matrix, inside, edges)
 
 
 def _boundaries(
     prediction: torch.Tensor, truth: torch.Tensor, classes: int, ratio: float
-) -> Sequence[tuple[int, int]]:
-    """(in both, in either) of the whole foreground and of every class but the background."""
+) -> torch.Tensor:
+    """Pixels in both boundaries and in either: of the whole foreground, then of every class but
+    the background; int64 (C, 2)."""
     distance = boundary_distance((truth.shape[0], truth.shape[1]), ratio)
     ignored = truth == IGNORED
     if bool(ignored.any()):  # they are outside in both
         prediction, truth = prediction.masked_fill(ignored, 0), truth.masked_fill(ignored, 0)
-    whole = boundary_overlap(prediction > 0, truth > 0, distance)
+    each = _overlaps(prediction, truth, classes, distance)
     if classes == 2:
-        return [whole, whole]
-    numbers = range(1, classes)
-    each = [boundary_overlap(prediction == one, truth == one, distance) for one in numbers]
-    return [whole, *each]
+        return torch.cat([each, each])
+    whole = _overlaps((prediction > 0).int(), (truth > 0).int(), 2, distance)
+    return torch.cat([whole, each])
+
+
+def _overlaps(
+    prediction: torch.Tensor, truth: torch.Tensor, classes: int, distance: float
+) -> torch.Tensor:
+    """Pixels in both boundaries and in either, of every class but the first: int64 (C-1, 2)."""
+    ours, theirs = (class_boundaries(one, distance) for one in (prediction, truth))
+    shared = ours & theirs & (prediction == truth)
+    both, one, other = (
+        torch.bincount(labels[edge].int(), minlength=classes)
+        for labels, edge in ((truth, shared), (prediction, ours), (truth, theirs))
+    )
+    return torch.stack([both, one + other - both], dim=1)[1:]
 
 
 def _two_classes(matrix: torch.Tensor) -> torch.Tensor:
