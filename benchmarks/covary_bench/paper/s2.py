@@ -162,6 +162,7 @@ def _supervised(asked: Mapping[str, Any]) -> dict[str, Any]:
         "trained": "a network",
         "data_seconds": drawn,
         "steps": how.steps,
+        "usual_steps": DEFAULTS["avatars"].steps,
         "training": training,
         **_masks(lambda seed: predict(kept[0], shown[seed]), asked["seeds"]),
     }

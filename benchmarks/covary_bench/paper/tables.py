@@ -281,12 +281,20 @@ def _s2(data: Mapping[str, Any]) -> Iterator[Shown]:
             ]
             for row in rows
         ],
-        "; ".join(
-            f"{row['what']} did not run: {row['reason']}"
-            for row in data["rows"]
-            if row["status"] != "ok"
-        ),
+        " ".join(_remarks(data["rows"])),
     )
+
+
+def _remarks(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What did not run, and what was not run to its end."""
+    for row in rows:
+        if row["status"] != "ok":
+            yield f"{row['what']} did not run: {row['reason']}."
+        elif row.get("steps") != row.get("usual_steps"):
+            yield (
+                f"{row['what']} was trained for {row['steps']:,} steps; the bundled one was for "
+                f"{row['usual_steps']:,}, which takes in proportion."
+            )
 
 
 def _s3(data: Mapping[str, Any]) -> Iterator[Shown]:
