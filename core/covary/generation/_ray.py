@@ -8,17 +8,19 @@ import os
 import platform
 import socket
 import time
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import CovaryError, InputError, MissingPackageError, PluginError
 from ..samples import Shard
-from ._executor import DEATHS, Finished, GivenUp, Listener
+from ._executor import DEATHS, Finished, GivenUp, Listener, Made
 from ._folder import Folder
 from ._job import Job
 from ._record import ShardRecord
@@ -38,8 +40,8 @@ class RayExecutor:
     Without an address a Ray is started on this machine and ended afterwards; a Ray to which this
     process is connected already is used and left running. On a cluster every node needs the same
     packages and weights, and sees the data set's folder under the same path: both are checked
-    before a worker begins. Ray restarts a worker that dies, on another node if need be, and hands
-    it its shard again; a shard that costs :data:`~._executor.DEATHS` workers is given up.
+    before a worker begins. Ray restarts a worker that dies, on another node if need be; its shard
+    goes to whoever is free. One that costs :data:`~._executor.DEATHS` workers is given up.
     """
 
     workers: int | None = None
@@ -90,7 +92,7 @@ class RayExecutor:
 
 
 class _Crew:
-    """The actors of one run."""
+    """The actors of one run, and the shards that are not made yet."""
 
     def __init__(
         self,
@@ -101,59 +103,72 @@ class _Crew:
         hear: Listener,
         needs: dict[str, float],
     ) -> None:
-        self._ray, self._hear, self._shards = ray, hear, iter(shards)
+        self._ray, self._hear = ray, hear
+        self._shards = iter(shards)
+        self._again: deque[Shard] = deque()
+        self._deaths: Counter[str] = Counter()
         self._arguments = job.model_dump_json(), str(root), _job_hash(root)
         self._make = ray.remote(_Worker).options(
-            num_cpus=needs["CPU"],
-            num_gpus=needs["GPU"],
-            max_restarts=-1,
-            # Ray itself hands a shard to the restarted actor, up to the limit of an executor.
+            num_cpus=needs["CPU"], num_gpus=needs["GPU"], max_restarts=-1,
             max_task_retries=DEATHS - 1,
-        )
-        self._waiting: dict[Any, tuple[Any, Shard, bool]] = {}
-        """What was asked of whom: the answer's reference -> actor, shard, whether it is to make it;
-        else it is to say that it is ready."""
+        )  # fmt: skip
+        self._actors: list[Any] = []
+        self._idle: list[Any] = []
+        self._starting: dict[Any, Any] = {}
+        """Reference of an answer -> the actor that is to say that it is ready."""
+        self._making: dict[Any, tuple[Any, Shard]] = {}
+        """Reference of an answer -> the actor that makes a shard, and the shard."""
 
     @property
     def size(self) -> int:
         """How many workers there are."""
-        return len(self._waiting)
+        return len(self._actors)
 
     def hire(self) -> None:
         """Start a worker, if there is a shard for it."""
         shard = next(self._shards, None)
         if shard is not None:
-            actor = self._make.remote(*self._arguments)
-            self._waiting[actor.ready.remote()] = actor, shard, False
+            self._again.append(shard)
+            self._actors.append(self._make.remote(*self._arguments))
+            self._start(self._actors[-1])
 
     def work(self) -> None:
-        """Go on until no worker is left."""
-        while self._waiting:
+        """Go on until every shard is made or given up."""
+        while self._hand_out():
             # With a timeout, so that Ctrl-C comes through.
-            done, _ = self._ray.wait(list(self._waiting), timeout=1.0)
+            done, _ = self._ray.wait([*self._starting, *self._making], timeout=1.0)
             for answer in done:
-                actor, shard, making = self._waiting.pop(answer)
-                try:
-                    self._hand_out(actor, self._heard(answer, shard) if making else
-                                   self._begun(answer, shard))  # fmt: skip
-                except BaseException:
-                    self._ray.kill(actor)
-                    raise
+                if answer in self._starting:
+                    self._begun(answer)
+                else:
+                    self._made(answer)
 
     def dismiss(self) -> None:
         """End every worker; what they are at is dropped."""
-        for actor, _, _ in self._waiting.values():
+        for actor in self._actors:
             self._ray.kill(actor)
-        self._waiting.clear()
 
-    def _hand_out(self, actor: Any, shard: Shard | None) -> None:
-        if shard is None:
-            self._ray.kill(actor)
-        else:
-            self._waiting[actor.make.remote(shard_data(shard))] = actor, shard, True
+    def _hand_out(self) -> bool:
+        """Give idle workers what is left; whether anything is still to be waited for."""
+        while self._idle and self._left():
+            actor, shard = self._idle.pop(), self._again.popleft()
+            # No retries: a worker whose node is gone may be long in coming back, or never come,
+            # and another can take its shard.
+            answer = actor.make.options(max_task_retries=0).remote(shard_data(shard))
+            self._making[answer] = actor, shard
+        return bool(self._making) or self._left()
 
-    def _begun(self, answer: Any, shard: Shard) -> Shard:
-        """The first shard of a worker that has begun."""
+    def _left(self) -> bool:
+        if not self._again:
+            self._again.extend(islice(self._shards, 1))
+        return bool(self._again)
+
+    def _start(self, actor: Any) -> None:
+        """Ask a worker to say when it is ready, as Ray starts it, or starts it again."""
+        self._starting[actor.ready.remote()] = actor
+
+    def _begun(self, answer: Any) -> None:
+        actor = self._starting.pop(answer)
         try:
             self._answer(answer)
         except self._ray.exceptions.RayActorError as error:
@@ -162,18 +177,27 @@ class _Crew:
                 got=_first_line(error),
                 fix="see that covary and its plugins are installed on every node, and Ray's logs",
             ) from error
-        return shard
+        self._idle.append(actor)
 
-    def _heard(self, answer: Any, shard: Shard) -> Shard | None:
-        """The next shard of a worker that has done its last."""
+    def _made(self, answer: Any) -> None:
+        actor, shard = self._making.pop(answer)
         try:
             record = self._answer(answer)["record"]
         except self._ray.exceptions.RayActorError as error:
-            reason = f"{DEATHS} workers died at it; the last: {_first_line(error)}"
-            self._hear(GivenUp(shard.name, reason))
+            self._died(shard, _first_line(error))
+            self._start(actor)
         else:
             self._hear(Finished(ShardRecord.parse(record)))
-        return next(self._shards, None)
+            self._idle.append(actor)
+
+    def _died(self, shard: Shard, reason: str) -> None:
+        """A worker has died: its shard is handed out again, or given up."""
+        self._deaths[shard.name] += 1
+        if self._deaths[shard.name] >= DEATHS:
+            self._hear(GivenUp(shard.name, f"{DEATHS} workers died at it; the last: {reason}"))
+        else:
+            self._hear(Made(shard.name, 0))
+            self._again.append(shard)
 
     def _answer(self, answer: Any) -> dict[str, Any]:
         found: dict[str, Any] = self._ray.get(answer)
