@@ -109,7 +109,13 @@ def table4(saliency: dict[int, float], by_c: dict[int, float], lab: float, rgb: 
         for light in ("strong", "usual")
         for space, value in (("lab", lab), ("rgb", rgb))
     ]
-    return {"c": 4, "rows": rows, "highlights": highlights, "differences": {}}
+    return {
+        "c": 4,
+        "recipe": {"features": {"use": "covary/lab"}},
+        "rows": rows,
+        "highlights": highlights,
+        "differences": {},
+    }
 
 
 BY_C = {2: 0.3, 3: 0.4, 4: 0.8, 5: 0.9, 6: 0.7, 7: 0.5, 8: 0.1}

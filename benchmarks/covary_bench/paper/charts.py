@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..clusterers.charts import SERIES, as_svg, available, inline
-from .claims import spaces_of
+from .claims import own_space
 
 __all__ = ["Chart", "charts"]
 
@@ -33,7 +33,7 @@ def charts(kind: str, data: Mapping[str, Any]) -> list[Chart]:
 
 def _table4(data: Mapping[str, Any]) -> Iterator[Chart]:
     """mIoU over k at the preset's c, and over c at k = 4, by rule."""
-    space = spaces_of(data["rows"])[0]
+    space = own_space(data)
     own = [row for row in data["rows"] if row["space"] == space]
     for axis, fixed, value in (("k", "c", data["c"]), ("c", "k", 4)):
         lines = {

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Claim", "claims", "spaces_of"]
+__all__ = ["Claim", "claims", "own_space"]
 
 _EDGE = 1 / 3
 """The share of the cutoffs on either side that is not the middle."""
@@ -116,50 +116,47 @@ def _table4(data: Mapping[str, Any]) -> Iterator[Claim]:
 
 
 def _best_k(data: Mapping[str, Any]) -> Iterator[Claim]:
-    """k = 4 beats 2 and 10."""
-    rows = data["rows"]
-    if not {2, 4, 10} <= {row["k"] for row in rows}:
-        return
+    """k = 4 beats 2 and 10, at the preset's cutoff in its colour space."""
+    rows, space = data["rows"], own_space(data)
     for rule in _RULES:
-        for space in spaces_of(rows):
-            found = {k: _row(rows, c=data["c"], space=space, k=k, rule=rule) for k in (2, 4, 10)}
-            figures = {f"k = {k}": row["miou"] for k, row in found.items() if row is not None}
-            if len(figures) == 3:
-                four, two, ten = figures["k = 4"], figures["k = 2"], figures["k = 10"]
-                yield Claim(
-                    f"k = 4 beats k = 2 and k = 10 with the rule {rule}",
-                    f"{space.upper()}, c = {data['c']}, mIoU",
-                    four > two and four > ten,
-                    figures,
-                    _sure(data, [f"{rule}, {space}, k = 4 over {k}" for k in (2, 10)]),
-                )
+        found = {k: _row(rows, c=data["c"], space=space, k=k, rule=rule) for k in (2, 4, 10)}
+        figures = {f"k = {k}": row["miou"] for k, row in found.items() if row is not None}
+        if len(figures) == 3:
+            four, two, ten = figures["k = 4"], figures["k = 2"], figures["k = 10"]
+            yield Claim(
+                f"k = 4 beats k = 2 and k = 10 with the rule {rule}",
+                f"{space.upper()}, c = {data['c']}, mIoU",
+                four > two and four > ten,
+                figures,
+                _sure(data, [f"{rule}, {space}, k = 4 over {k}" for k in (2, 10)]),
+            )
 
 
 def _middle_c(data: Mapping[str, Any]) -> Iterator[Claim]:
-    """A cutoff in the middle third of those tried is the best."""
-    rows = [row for row in data["rows"] if row["k"] == 4]
+    """A cutoff in the middle third of those tried is the best, in the preset's colour space."""
+    space = own_space(data)
+    rows = [row for row in data["rows"] if (row["k"], row["space"]) == (4, space)]
     cutoffs = sorted({row["c"] for row in rows})
     edge = round(len(cutoffs) * _EDGE)
     middle = cutoffs[edge : len(cutoffs) - edge]
     if not middle or not edge:
         return
     for rule in _RULES:
-        for space in spaces_of(rows):
-            own = [row for row in rows if (row["space"], row["rule"]) == (space, rule)]
-            best = max(own, key=lambda row: row["miou"])
-            yield Claim(
-                f"a middle cutoff, {middle[0]} to {middle[-1]} of {cutoffs[0]} to {cutoffs[-1]}, "
-                f"is the best with the rule {rule}",
-                f"{space.upper()}, k = 4, mIoU",
-                best["c"] in middle,
-                {f"c = {row['c']}": row["miou"] for row in own},
-            )
+        own = [row for row in rows if row["rule"] == rule]
+        best = max(own, key=lambda row: row["miou"])
+        yield Claim(
+            f"a middle cutoff, {middle[0]} to {middle[-1]} of {cutoffs[0]} to {cutoffs[-1]}, "
+            f"is the best with the rule {rule}",
+            f"{space.upper()}, k = 4, mIoU",
+            best["c"] in middle,
+            {f"c = {row['c']}": row["miou"] for row in own},
+        )
 
 
 def _highlights(data: Mapping[str, Any]) -> Iterator[Claim]:
     """LAB beats RGB where light is strong; the same under usual light stands beside."""
     rows = data["highlights"]
-    if not {"lab", "rgb"} <= set(spaces_of(rows)):
+    if not {"lab", "rgb"} <= {row["space"] for row in rows}:
         return
     for what in dict.fromkeys(row["what"] for row in rows):
         own = [row for row in rows if row["what"] == what]
@@ -199,9 +196,9 @@ _TESTS: Mapping[str, Callable[[Mapping[str, Any]], Iterator[Claim]]] = {
 }
 
 
-def spaces_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The colour spaces of rows, by name."""
-    return sorted({row["space"] for row in rows})
+def own_space(data: Mapping[str, Any]) -> str:
+    """The colour space of the preset."""
+    return str(data["recipe"]["features"]["use"]).removeprefix("covary/")
 
 
 def _sure(data: Mapping[str, Any], names: Sequence[str]) -> bool | None:

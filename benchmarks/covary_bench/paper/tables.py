@@ -290,7 +290,7 @@ def _remarks(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for row in rows:
         if row["status"] != "ok":
             yield f"{row['what']} did not run: {row['reason']}."
-        elif row.get("steps") != row.get("usual_steps"):
+        elif row.get("steps") != row.get("usual_steps", row.get("steps")):
             yield (
                 f"{row['what']} was trained for {row['steps']:,} steps; the bundled one was for "
                 f"{row['usual_steps']:,}, which takes in proportion."
