@@ -51,7 +51,7 @@ def read_status(folder: str | os.PathLike[str]) -> Status:
             fix="give the folder that was its -o",
         ) from error
     last = read_heartbeat(place.progress)
-    alive = last.get("state") == "running" and time.time() - last["time"] < _SILENCE
+    alive = last.get("state") == "running" and time.time() - last.get("time", 0.0) < _SILENCE
     state: Literal["finished", "running", "stopped"] = "running" if alive else "stopped"
     if not alive and place.manifest.exists():
         state = "finished"
