@@ -61,7 +61,6 @@ if TYPE_CHECKING:
         SupportsReading,
         SupportsRegions,
         SupportsSize,
-        SupportsUsage,
         VariantSource,
         Writer,
     )
@@ -131,7 +130,6 @@ _MODULES = {
         "SupportsReading",
         "SupportsRegions",
         "SupportsSize",
-        "SupportsUsage",
         "VariantSource",
         "Writer",
     ),
@@ -218,7 +216,6 @@ __all__ = [
     "SupportsReading",
     "SupportsRegions",
     "SupportsSize",
-    "SupportsUsage",
     "UnknownNameError",
     "VariantBatch",
     "VariantSource",

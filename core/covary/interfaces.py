@@ -66,7 +66,6 @@ __all__ = [
     "SupportsReading",
     "SupportsRegions",
     "SupportsSize",
-    "SupportsUsage",
     "VariantSource",
     "Writer",
 ]
@@ -331,14 +330,6 @@ class SupportsReading(Protocol):
         Raises:
             InputError: no such data set there, or a damaged one.
         """
-
-
-@runtime_checkable
-class SupportsUsage(Protocol):
-    """A writer that can say how other libraries load what it wrote."""
-
-    def usage(self, dataset: DataSet) -> str:
-        """Markdown for ``README.md``: for each library a sentence and a block of code."""
 
 
 @runtime_checkable

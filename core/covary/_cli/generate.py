@@ -50,7 +50,7 @@ _NAMED = 10
 @click.option(
     "--set", "settings", multiple=True, metavar="SLOT.PARAM=VALUE",
     help="Change a parameter or component as in `covary segment`, or of the writer "
-    "(writer.image_format=jpg). May be repeated.",
+    "(writer.image=jpg). May be repeated.",
 )  # fmt: skip
 @click.option(
     "--val", default=0.05, show_default=True, help="Share of seeds that go to the split val."
@@ -195,7 +195,7 @@ def _writer(name: str, settings: tuple[str, ...]) -> Spec:
         slot, _, parameter = where.strip().partition(".")
         if slot == "writer":
             if not equals or not parameter:
-                fix = "write for instance --set writer.image_format=jpg"
+                fix = "write for instance --set writer.image=jpg"
                 raise InputError(
                     f"--set {text}", expected="writer.parameter=value", got=repr(text), fix=fix
                 )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .._registry import find, registry
 from ..catalogue import Checkpoint
 from ..errors import CovaryError, UnknownNameError
-from ..interfaces import SupportsFrontMatter, SupportsReading, SupportsUsage, Writer
+from ..interfaces import SupportsFrontMatter, SupportsReading, Writer
 from ..samples import DataSet
 from ._filters import Filters
 from ._folder import MANIFEST, PIPELINE, PREVIEW
@@ -147,8 +147,11 @@ def _layout(job: Job, writer: Writer, dataset: DataSet) -> str:
     about = inspect.getdoc(type(writer)) or ""
     # Docstrings mark code with two signs, Markdown with one.
     text = f"## Files\n\n{about.replace('``', '`')}"
-    if isinstance(writer, SupportsUsage):
-        text += f"\n\n{writer.usage(dataset).strip()}"
+    if isinstance(writer, SupportsFrontMatter) and "configs" in writer.front_matter(dataset):
+        text += (
+            "\n\nHugging Face's `datasets` loads it from this folder or from a hub:\n\n```python\n"
+            'from datasets import load_dataset\n\ndata = load_dataset(".")\n```'
+        )
     if isinstance(writer, SupportsReading):
         own = [f"{name}={value!r}" for name, value in _own_params(writer).items()]
         arguments = ", ".join([f'"{job.writer.use}"', 'kind="writer"', *own])
