@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from covary.provenance import iou
 from covary_bench import baselines
 from covary_bench.baselines import DatasetGAN, FrozenGenerator, Labels4Free, SiS, SiSOracle
 from covary_bench.baselines.activations import stretched
-from covary_bench.baselines.labels4free import backgrounds
+from covary_bench.baselines.labels4free import Settings, backgrounds
 
 SEEDS = range(1000, 1006)
 
@@ -95,6 +96,7 @@ def test_each_says_what_it_needs_and_refuses_to_go_without(
 ) -> None:
     baseline = baselines.create(name)
     assert baseline.name == name
+    assert json.loads(json.dumps(baseline.settings)) == baseline.settings
     with pytest.raises(covary.InputError, match="a fitted one"):
         baseline.masks([0])
     if baseline.needs.labelled:
@@ -154,7 +156,7 @@ def test_a_few_labels_are_learned_and_so_are_their_opposites(
 
 
 def _tiny(steps: int = 4) -> Labels4Free:
-    return Labels4Free(steps=steps, batch=2, judged_at=8, width=4, save_every=2)
+    return Labels4Free(Settings(steps=steps, batch=2, judged_at=8, width=4, save_every=2))
 
 
 def test_training_goes_on_as_if_never_stopped(generator: FrozenGenerator, tmp_path: Path) -> None:
@@ -183,9 +185,12 @@ def test_a_checkpoint_of_other_settings_is_refused(
     generator: FrozenGenerator, tmp_path: Path
 ) -> None:
     _tiny(steps=2).fit(generator, folder=tmp_path)
+    other = Labels4Free(Settings(steps=4, batch=3, judged_at=8, width=4))
     with pytest.raises(covary.InputError, match="another folder"):
-        Labels4Free(steps=4, batch=3, judged_at=8, width=4).fit(generator, folder=tmp_path)
+        other.fit(generator, folder=tmp_path)
     _tiny(steps=3).fit(generator, folder=tmp_path)  # longer is no other training
+    with pytest.raises(covary.InputError, match="2 steps or fewer"):
+        _tiny(steps=2).fit(generator, folder=tmp_path)
 
 
 @given(seed=st.integers(0, 1000), height=st.integers(8, 20), width=st.integers(10, 20))

@@ -7,9 +7,10 @@ ensemble of small perceptrons, trained on the pixels of a few labelled images, v
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -46,6 +47,17 @@ class DatasetGAN(Baseline):
     ) -> None:
         self.labelled, self.members = labelled, members
         self.steps, self.batch, self.widths = steps, batch, widths
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Labels, perceptrons and their training."""
+        return {
+            "labelled": self.labelled,
+            "members": self.members,
+            "steps": self.steps,
+            "batch": self.batch,
+            "widths": list(self.widths),
+        }
 
     @property
     def needs(self) -> Needs:

@@ -54,6 +54,9 @@ class Settings:
     """Steps between checkpoints."""
 
 
+_DEFAULT = Settings()
+
+
 class AlphaBranch(nn.Module):
     """Feature maps of all convolutions to the logits of the opacity, float32 (B, H, W).
 
@@ -86,18 +89,23 @@ class Labels4Free(Baseline):
     """Opacity above one half is foreground.
 
     Args:
-        **settings: fields of `Settings`.
+        training: how its branch is trained.
     """
 
     name: ClassVar[str] = "labels4free"
 
-    def __init__(self, **settings: Any) -> None:
-        self.settings = Settings(**settings)
+    def __init__(self, training: Settings = _DEFAULT) -> None:
+        self.training = training
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Of the training."""
+        return asdict(self.training)
 
     @property
     def needs(self) -> Needs:
         """No labels; fresh images in every step."""
-        images = 3 * self.settings.steps * self.settings.batch
+        images = 3 * self.training.steps * self.training.batch
         return Needs(labelled=0, images=images, trained="networks")
 
     def _fit(
@@ -108,15 +116,16 @@ class Labels4Free(Baseline):
         folder: Path | None,
         report: Report,
     ) -> None:
-        training = _Training(generator, self.settings, seed)
+        settings = self.training
+        training = _Training(generator, settings, seed)
         checkpoint = None if folder is None else output_folder(folder) / f"{self.name}.pt"
         if checkpoint is not None and checkpoint.exists():
             training.restore(torch.load(checkpoint, weights_only=True), checkpoint)
-        while training.done < self.settings.steps:
+        while training.done < settings.steps:
             training.step()
-            report(training.remark(), training.done, self.settings.steps)
-            last = training.done == self.settings.steps
-            if checkpoint is not None and (last or training.done % self.settings.save_every == 0):
+            report(training.remark(), training.done, settings.steps)
+            last = training.done == settings.steps
+            if checkpoint is not None and (last or training.done % settings.save_every == 0):
                 with replacing(checkpoint) as temporary:
                     torch.save(training.state(), temporary)
         self._branch = training.branch.eval().requires_grad_(False)
@@ -198,14 +207,14 @@ class _Training:
         """Go on from ``state``.
 
         Raises:
-            InputError: it was made with other settings.
+            InputError: it was made with other settings, or trained for longer.
         """
-        settings = self._settings()
-        if state["settings"] != settings:
+        settings, steps = self._settings(), self.settings.steps
+        if state["settings"] != settings or state["done"] > steps:
             raise covary.InputError(
                 f"checkpoint {path}",
-                expected=str(settings),
-                got=str(state["settings"]),
+                expected=f"{settings}, {steps} steps or fewer",
+                got=f"{state['settings']}, {state['done']} steps",
                 fix="use another folder, or remove the file",
             )
         for name in ("branch", "discriminator", "optim", "optim_d"):

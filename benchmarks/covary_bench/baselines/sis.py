@@ -7,9 +7,9 @@ cluster means the same in all of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -47,6 +47,16 @@ class SiS(Baseline):
         sides: str = "upper",
     ) -> None:
         self.layers, self.k, self.images, self.sides = tuple(layers), k, images, sides
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Layers, clusters, images and sides."""
+        return {
+            "layers": list(self.layers),
+            "k": self.k,
+            "images": self.images,
+            "sides": self.sides,
+        }
 
     @property
     def needs(self) -> Needs:

@@ -13,7 +13,7 @@ from torch import Tensor
 import covary
 from covary.errors import UnknownNameError, did_you_mean
 
-from ..baselines import BASELINES
+from ..baselines import BASELINES, create
 from .pairs import Make, Pairs, Store, by_baseline, by_pipeline, exact, of_dataset, of_photos
 from .reference import Reference, exact_mask
 from .table1 import fit
@@ -150,7 +150,12 @@ class Setup:
                 fitted.append(by_baseline(baseline, self.side))
             return fitted[0](seeds)
 
-        about = {**self._recipe(self.pipe), "masks": name, "judge": self.reference.about()}
+        about = {
+            **self._recipe(self.pipe),
+            "masks": name,
+            "settings": dict(create(name).settings),
+            "judge": self.reference.about(),
+        }
         return Row(name, "baseline", [self._part(make, about, self._judged)])
 
     def _part(
