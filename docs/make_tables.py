@@ -16,7 +16,7 @@ from covary_bench.paper.claims import claims
 from covary_bench.paper.tables import TITLES, markdown, tables
 from covary_bench.report import RESULTS, filled, markdown_table
 
-PAGES = Path(__file__).parent / "explanation"
+DOCS = Path(__file__).parent
 _MIB = 2**20
 
 
@@ -51,13 +51,61 @@ def paper() -> str:
     return filled(_text("paper"), parts)
 
 
+def cluster() -> str:
+    """The page on clusters, its tables made again."""
+    data = _read("generation")
+    parts = {
+        "how": _rate_how,
+        "runs": _runs,
+        "together": _together,
+        "stages": _milliseconds,
+        "ten-million": _ten_million,
+    }
+    return filled(_text("cluster"), {name: partial(make, data) for name, make in parts.items()})
+
+
+def metrics() -> str:
+    """The page on metrics, its tables made again."""
+    data = _read("metrics")
+    parts = {"definitions": partial(_definitions, data), "times": partial(_metric_times, data)}
+    return filled(_text("metrics"), parts)
+
+
 MADE: Mapping[str, Callable[[], str]] = {
+    "cluster": cluster,
     "limits": limits,
     "memory": memory,
+    "metrics": metrics,
     "objects": objects,
     "paper": paper,
 }
 """What makes each page, by its name."""
+
+
+def _definitions(data: dict[str, Any]) -> Iterator[str]:
+    """Pixels of rendered avatars that each definition looks at."""
+    columns = ("rendered avatars", "size", "images", "pixels, straight lines over squares")
+    rows = (
+        (one["what"], f"{one['size']}x{one['size']}", one["seeds"], f"{one['ratio']:.2f}")
+        for one in data["definitions"]
+    )
+    yield from markdown_table(columns, rows)
+
+
+def _metric_times(data: dict[str, Any]) -> Iterator[str]:
+    """Processor time of each way, by the number of classes."""
+    found: dict[tuple[str, str], dict[int, float]] = {}
+    for row in data["times"]:
+        by_classes = found.setdefault((row["what"], row["how"]), {})
+        by_classes[row["classes"]] = row["seconds"]["median"]
+    size = data["times"][0]["size"]
+    classes = list(next(iter(found.values())))
+    columns = (f"{size}x{size}, one thread", "by", *(f"{count} classes" for count in classes))
+    rows = (
+        (what, how, *(f"{1000 * by_classes[count]:.0f} ms" for count in classes))
+        for (what, how), by_classes in found.items()
+    )
+    yield from markdown_table(columns, rows)
 
 
 def _how(data: dict[str, Any]) -> Iterator[str]:
@@ -221,12 +269,96 @@ def _overlaps(data: dict[str, Any]) -> Iterator[str]:
     )
 
 
+def _rate_how(data: dict[str, Any]) -> Iterator[str]:
+    """The machine and the job, in words."""
+    machine, (height, width) = data["machine"], data["size"]
+    seeds = max(row["seeds"] for row in data["runs"])
+    yield (
+        f"{machine['cores']} cores of {machine.get('gpu') or machine['processor']}, device "
+        f"{data['device']}; preset `{data['preset']}`, {height}x{width} pixels, "
+        f"{data['variants']} variants; runs of {seeds} seeds. Costs are at a price of "
+        f"{data['price_per_worker_hour']:g} for an hour of one worker. {data['remark']}".rstrip()
+    )
+
+
+def _runs(data: dict[str, Any]) -> Iterator[str]:
+    """Whole runs, by who makes the shards."""
+    columns = ("workers", "on", "pairs/s", "images/s", "efficiency", "start-up", "10,000 pairs")
+    yield from markdown_table(
+        columns,
+        (
+            (
+                row["workers"],
+                row["on"],
+                f"{row['pairs_per_second']:.2f}",
+                f"{row['images_per_second']:.0f}",
+                f"{row['efficiency']:.2f}",
+                f"{row['start_up_seconds']:.1f} s",
+                f"{row['cost_per_10000']:.3f}",
+            )
+            for row in data["runs"]
+        ),
+    )
+
+
+def _together(data: dict[str, Any]) -> Iterator[str]:
+    """Shared batches, by how many queries share them."""
+    columns = ("queries together", "pairs/s", "half of the rounds", "images/s", "planned memory")
+    yield from markdown_table(
+        columns,
+        (
+            (
+                row["together"],
+                f"{row['pairs_per_second']['median']:.2f}",
+                "{q1:.2f} to {q3:.2f}".format(**row["pairs_per_second"]),
+                f"{row['images_per_second']:.0f}",
+                f"{row['planned_bytes'] / _MIB:.0f} MiB",
+            )
+            for row in data["together"]
+        ),
+    )
+
+
+def _milliseconds(data: dict[str, Any]) -> Iterator[str]:
+    """The stages of a pair, the slowest first."""
+    found = sorted(data["milliseconds_per_pair"].items(), key=lambda one: -one[1])
+    yield from markdown_table(("", "ms"), ((name, f"{taken:.1f}") for name, taken in found))
+
+
+def _ten_million(data: dict[str, Any]) -> Iterator[str]:
+    """Hours and cost, by the number of workers."""
+    row = max(data["runs"], key=lambda row: (row["on"] == "ray", row["workers"]))
+    each = row["pairs_per_second"] / row["workers"]
+    hours = 1e7 / each / 3600
+    yield from markdown_table(
+        ("workers", "hours", "cost", "minutes for a shard of 5,000"),
+        (
+            (
+                f"{workers:,}",
+                f"{hours / workers:,.1f}",
+                f"{hours * data['price_per_worker_hour']:,.0f}",
+                f"{5000 / each / 60:.0f}",
+            )
+            for workers in (2, 16, 64, 256, 1024)
+        ),
+    )
+    yield ""
+    yield (
+        f"At the rate of one of {row['workers']} workers on {row['on']}, {each:.2f} pairs a "
+        f"second, and {row['bytes_per_pair'] / 1e3:.1f} kB a pair: "
+        f"{row['bytes_per_pair'] * 1e7 / 1e9:,.0f} GB in all."
+    )
+
+
 def _slug(name: str) -> str:
     return name.replace(" ", "-")
 
 
 def _paper(kind: str) -> Iterator[str]:
     """A table of the paper: its seeds, its figures, and what they say to what was expected."""
+    if not (RESULTS / f"{kind}.json").exists():
+        yield f"Not measured yet: `covary bench paper {kind.removeprefix('paper-')}`."
+        return
     data = _read(kind)
     first, count = data["first_seed"], data["seeds"]
     yield f"Seeds {first} to {first + count - 1}: `{data['command']}`."
@@ -244,7 +376,11 @@ def _short(component: str) -> str:
 
 
 def _text(name: str) -> str:
-    return (PAGES / f"{name}.md").read_text(encoding="utf-8")
+    return _page(name).read_text(encoding="utf-8")
+
+
+def _page(name: str) -> Path:
+    return DOCS / ("how-to" if name == "cluster" else "explanation") / f"{name}.md"
 
 
 def _read(name: str) -> dict[str, Any]:
@@ -255,5 +391,5 @@ def _read(name: str) -> dict[str, Any]:
 if __name__ == "__main__":
     for name, make in MADE.items():
         page = make()
-        (PAGES / f"{name}.md").write_text(page, encoding="utf-8")
-        print(PAGES / f"{name}.md")
+        _page(name).write_text(page, encoding="utf-8")
+        print(_page(name))
