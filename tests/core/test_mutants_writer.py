@@ -425,32 +425,51 @@ def test_a_defect_is_caught_by_name(component: type[covary.Writer]) -> None:
     assert words in " ".join(found.values())
 
 
-def test_bytes_that_depend_on_the_process_are_caught(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+PLUGIN = """
+import os
+import covary
+
+class Numbered(covary.Writer):
+    "Numbers its files by the process."
+
+    def write(self, samples, shard, dataset, folder):
+        list(samples)
+        (folder / shard.name).write_text(str(os.getpid()))
+
+class Idle(covary.Writer):
+    "Looks at the shard alone."
+
+    def write(self, samples, shard, dataset, folder):
+        (folder / shard.name).write_text(str(shard.seeds))
+
+@covary.hookimpl
+def covary_components():
+    for each in (Numbered, Idle):
+        name = each.__name__
+        yield covary.Component(kind="writer", name=name.lower(), target=f"{__name__}:{name}")
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad", "words"),
+    [
+        (
+            "numbered", "writes_the_same_bytes_at_any_time",
+            "writes_the_same_bytes_in_another_process", "others in train-00000",
+        ),
+        (
+            "idle", "writes_the_same_bytes_in_another_process",
+            "serves_covary_generate", "expected all samples of shard",
+        ),
+    ],
+)  # fmt: skip
+def test_a_defect_of_a_plugin_is_caught_by_name(
+    name: str, good: str, bad: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_plugin(
-        tmp_path,
-        "odd",
-        """
-        import os
-        import covary
-
-        class Numbered(covary.Writer):
-            "Numbers its files by the process."
-
-            def write(self, samples, shard, dataset, folder):
-                list(samples)
-                (folder / shard.name).write_text(str(os.getpid()))
-
-        @covary.hookimpl
-        def covary_components():
-            yield covary.Component(kind="writer", name="numbered", target=f"{__name__}:Numbered")
-        """,
-    )
+    write_plugin(tmp_path, "odd", PLUGIN)
     monkeypatch.syspath_prepend(tmp_path)
     covary._registry.registry.cache_clear()
-    checks = ("writes_the_same_bytes_at_any_time", "writes_the_same_bytes_in_another_process")
-    results = run_contract(contract_for("odd/numbered"), checks)
+    results = run_contract(contract_for(f"odd/{name}"), (good, bad))
     covary._registry.registry.cache_clear()
     assert [result.outcome for result in results] == ["passed", "failed"]
-    assert "others in train-00000" in results[1].message
+    assert words in results[1].message

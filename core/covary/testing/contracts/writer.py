@@ -18,6 +18,7 @@ from unittest import mock
 
 import torch
 
+import covary
 from covary import (
     InputError,
     OutputError,
@@ -416,6 +417,39 @@ class WriterContract(CheapContract):
                         fix="catch what damaged files raise, and " + _INPUT_FIX,
                     ) from error
                 path.write_bytes(whole)
+
+    # --- rules: in use ------------------------------------------------------------------------
+
+    def test_serves_covary_generate(self) -> None:
+        """`covary generate` makes a data set with it, and finds it complete when asked again."""
+        entry = self.entry()
+        if entry is None:
+            self.skip("it is found by its registered name only")
+        source = ("worlds", {"resolution": 32, "n": 4})
+        pipeline = covary.Pipeline(source, "rgb", ("lloyd", {"k": 2}), "corner")
+        component = self.create()
+        with _places() as (place, _):
+            first, again = (
+                covary.generate(
+                    pipeline, range(4), place / "made", (entry.id, dict(self.params)),
+                    shard_size=2, workers=1,
+                )
+                for _ in range(2)
+            )  # fmt: skip
+            require(
+                first.made == first.shards > again.made == 0,
+                "a data set of covary generate",
+                expected=f"{first.shards} shards, all of them there when it is asked again",
+                got=f"{first.made} made at first, {again.made} again",
+            )
+            if isinstance(component, SupportsReading):
+                read = [each.seed for each in component.read(place / "made")]
+                require(
+                    len(read) == first.total,
+                    "pairs read of it",
+                    expected=str(first.total),
+                    got=str(len(read)),
+                )
 
     # --- helpers ------------------------------------------------------------------------------
 
