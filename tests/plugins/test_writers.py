@@ -413,6 +413,13 @@ def test_two_classes_of_one_name_are_refused() -> None:
         DataSet("d", "instances", ("background", "sofa", "sofa"))
 
 
+def test_shards_are_read_by_their_numbers(tmp_path: Path) -> None:
+    shards = tuple(Shard(f"train-{n}", "train", (n,)) for n in (99999, 100000))
+    writer = covary.create("webdataset", "writer")
+    root = compose(lambda: writer, tmp_path, shards=shards).root
+    assert [read.seed for read in writer.read(root)] == [99999, 100000]
+
+
 @pytest.mark.parametrize("name", ["folder", "coco"])
 def test_a_data_set_that_lost_a_shard_is_not_finished(name: str, tmp_path: Path) -> None:
     writer = covary.create(name, "writer")

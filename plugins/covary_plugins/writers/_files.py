@@ -28,7 +28,7 @@ __all__ = [
     "writing",
 ]
 
-_SHARD = re.compile(r"(.+)-\d+")
+_SHARD = re.compile(r"(.+)-(\d+)")
 _AGAIN = "generate it again, or name the folder that holds the data set"
 
 
@@ -143,16 +143,19 @@ def read_shards(
     Raises:
         InputError: there is no such data set, or no such split of it.
     """
-    splits: dict[str, list[Path]] = {}
-    for path in sorted(root.glob(pattern)):
+    splits: dict[str, dict[int, Path]] = {}
+    for path in root.glob(pattern):
         if named := _SHARD.fullmatch(path.stem):
-            splits.setdefault(named[1], []).append(path)
+            splits.setdefault(named[1], {})[int(named[2])] = path
     if not splits:
         raise InputError(f"data set {root}", expected=pattern, got="no such file", fix=_AGAIN)
     if split is not None and split not in splits:
         raise InputError(
-            f"split {split!r} of data set {root}", expected=" or ".join(splits), got="no file of it"
+            f"split {split!r} of data set {root}",
+            expected=" or ".join(sorted(splits)),
+            got="no file of it",
         )
     chosen = splits.values() if split is None else [splits[split]]
-    streams = [chain.from_iterable(map(read, paths)) for paths in chosen]
+    ordered = ([paths[number] for number in sorted(paths)] for paths in chosen)
+    streams = [chain.from_iterable(map(read, paths)) for paths in ordered]
     return heapq.merge(*streams, key=lambda sample: sample.seed)

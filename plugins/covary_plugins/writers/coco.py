@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain, count
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -160,7 +160,7 @@ def _image(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def _joined(values: Iterator[Any]) -> Iterator[str]:
     """Values as JSON, one a line, with a comma between two."""
-    for number, value in zip(count(), values, strict=False):
+    for number, value in enumerate(values):
         yield (",\n" if number else "") + json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
