@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from pictures import limits, masks, method, objects
+from pictures import limits, masks, method, metrics, objects
 from pictures.drawing import save
 from PIL import Image
 
@@ -33,6 +33,7 @@ def pictures() -> Mapping[str, Callable[[], Image.Image]]:
         **method.PICTURES,
         **objects.PICTURES,
         **masks.PICTURES,
+        **metrics.PICTURES,
         **limits.pictures(),
     }
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import runpy
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -279,3 +281,10 @@ class TestBoundary:
     def test_refuses(self, mask: torch.Tensor, distance: float, words: str) -> None:
         with pytest.raises(InputError, match=words):
             boundary(mask, distance)
+
+
+def test_the_page_is_made_from_the_committed_figures() -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    made = runpy.run_path(str(docs / "make_tables.py"))["MADE"]["metrics"]()
+    page = docs / "explanation" / "metrics.md"
+    assert page.read_text(encoding="utf-8") == made, "run: python docs/make_tables.py"
