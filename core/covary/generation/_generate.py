@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Literal, cast
 
@@ -83,7 +84,7 @@ def generate(
         name: of the data set; None is the folder's.
         device: None is the pipeline's; ``"auto"``, ``"cpu"``, ``"cuda"``.
         workers: processes, each with one thread for arithmetic; 1 works in this process. None is
-            one for each core, and one on a GPU.
+            one for each core, and one on a GPU, but no more than there are shards.
         on: ``"local"``, ``"ray"``, or an executor.
         extend: whether the seeds of an earlier run's job may be some of these. Shards that change
             are made again.
@@ -234,7 +235,7 @@ def _executor(on: str | Executor, workers: int | None, pipeline: Pipeline, job: 
     if on != "local":
         raise InputError("on", expected="local, ray or an executor", got=repr(on))
     own = [data["id"] for data in job.components.values() if data["id"].startswith("local/")]
-    number = workers or (1 if own else _cores(job))
+    number = workers or (1 if own else _shards_up_to(_cores(job), job))
     if number == 1:
         return HereExecutor(pipeline if own else None)
     if own:
@@ -247,6 +248,11 @@ def _executor(on: str | Executor, workers: int | None, pipeline: Pipeline, job: 
     from ._local import LocalExecutor
 
     return LocalExecutor(number)
+
+
+def _shards_up_to(most: int, job: Job) -> int:
+    """How many shards a job has, or ``most``: more workers would have nothing to do."""
+    return sum(1 for _ in islice(job.shards(), most))
 
 
 def _cores(job: Job) -> int:
