@@ -59,7 +59,7 @@ class Seeds:
         if isinstance(seeds, range) and seeds.step == 1:
             ends = [_checked(seeds[0]), _checked(seeds[-1])] if seeds else []
             return cls((range(ends[0], ends[1] + 1),)) if ends else cls()
-        return cls._joined(range(seed, seed + 1) for seed in map(_checked, seeds))
+        return cls._joined(_runs(map(_checked, seeds)))
 
     @classmethod
     def _joined(cls, given: Iterable[range]) -> Seeds:
@@ -88,6 +88,20 @@ class Seeds:
     def __str__(self) -> str:
         """As :meth:`of` reads it: ``0-99,200``."""
         return ",".join(str(r[0]) if len(r) == 1 else f"{r[0]}-{r[-1]}" for r in self.ranges)
+
+
+def _runs(seeds: Iterable[int]) -> Iterator[range]:
+    """Seeds that follow one another as one range, so that long lists come to a few."""
+    run = range(0)
+    for seed in seeds:
+        if run and seed == run.stop:
+            run = range(run.start, seed + 1)
+            continue
+        if run:
+            yield run
+        run = range(seed, seed + 1)
+    if run:
+        yield run
 
 
 def _within(one: range, other: Seeds) -> bool:

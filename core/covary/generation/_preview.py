@@ -40,10 +40,9 @@ class Preview:
 
     @classmethod
     def of(cls, shard: Shard, job: Job) -> Preview:
-        """That of a shard: empty unless it is one of the first, which fill the sheet."""
+        """That of a shard: empty unless it is one of its split's first, which fill the sheet."""
         number = int(shard.name.rpartition("-")[2])
-        first = shard.split == "train" and number * job.shard_size < _PAIRS
-        return cls(_PAIRS if first else 0)
+        return cls(_PAIRS if number * job.shard_size < _PAIRS else 0)
 
     def add(self, sample: Sample) -> None:
         """Keep a pair if there is room."""
@@ -51,7 +50,7 @@ class Preview:
             self._samples.append(sample)
 
     def write(self, path: Path) -> None:
-        """Write it, if there is anything in it.
+        """Write it, or remove an old one if there is nothing in it.
 
         Raises:
             OutputError: it cannot be written.
@@ -69,6 +68,8 @@ class Preview:
             data = save(tensors, {"about": json.dumps(about)})
             with replacing(path) as temporary:
                 temporary.write_bytes(data)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def write_preview(previews: Iterable[Path], job: Job, path: Path) -> bool:
@@ -80,6 +81,8 @@ def write_preview(previews: Iterable[Path], job: Job, path: Path) -> bool:
     tiles = [tile for preview in previews for tile in _tiles(preview, job)][:_PAIRS]
     if tiles:
         write_png(contact_sheet(tiles), path)
+    else:
+        path.unlink(missing_ok=True)
     return bool(tiles)
 
 

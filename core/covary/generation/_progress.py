@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from typing import Any
 
 from ..errors import OutputError
@@ -53,7 +53,7 @@ class GenerationProgress:
 
 
 class Tracker:
-    """Counts what it hears of, and tells how far it all is.
+    """Counts what it hears of, and tells how far it all is; from any thread.
 
     Args:
         seeds: of the job.
@@ -71,36 +71,45 @@ class Tracker:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._seeds, self._shards, self._before, self._price = seeds, shards, before, price
-        self._clock, self._start = clock, clock()
+        self._clock, self._start, self._lock = clock, clock(), Lock()
         self._finished = self._pairs = self._left_out = self._failed = self._shards_done = 0
         self._at_work: dict[str, int] = {}
         self._marks: deque[tuple[float, int]] = deque()
 
     def kept(self, record: ShardRecord, seeds: int) -> None:
         """A shard is there from before, and all its seeds."""
-        self._count(record, seeds)
+        with self._lock:
+            self._count(record, seeds)
 
     def began(self) -> None:
         """Work begins now, with what is there: only what comes is speed."""
-        self._marks = deque([(self._clock(), self._done)])
+        with self._lock:
+            self._marks = deque([(self._clock(), self._done)])
 
     def made(self, shard: str, seeds: int) -> None:
         """So many seeds of a shard are done."""
-        self._at_work[shard] = seeds
-        self._mark()
+        with self._lock:
+            self._at_work[shard] = seeds
+            self._mark()
 
     def finished(self, record: ShardRecord, seeds: int) -> None:
         """A shard is done, and all its seeds."""
-        self._at_work.pop(record.shard, None)
-        self._count(record, seeds)
-        self._mark()
+        with self._lock:
+            self._at_work.pop(record.shard, None)
+            self._count(record, seeds)
+            self._mark()
 
     def dropped(self, shard: str) -> None:
         """A shard is not made after all."""
-        self._at_work.pop(shard, None)
+        with self._lock:
+            self._at_work.pop(shard, None)
 
     def progress(self) -> GenerationProgress:
         """How far it is now."""
+        with self._lock:
+            return self._progress()
+
+    def _progress(self) -> GenerationProgress:
         rate = self._rate()
         seconds = self._before + self._clock() - self._start
         return GenerationProgress(
