@@ -1,8 +1,8 @@
 """All built-in sources, feature spaces, rules and detectors through their contracts.
 
-Clusterers: ``test_clusterers.py``; writers: ``test_writers.py``. ``controlnet``:
-``controlnet/test_controlnet_contract.py``, beside the small models that it needs; so too the
-networks among the detectors.
+Clusterers: ``test_clusterers.py``; writers: ``test_writers.py``; segmenters: ``segmenters``.
+``controlnet``: ``controlnet/test_controlnet_contract.py``, beside the small models that it needs;
+so too the networks among the detectors.
 """
 
 from __future__ import annotations
@@ -289,6 +289,7 @@ def test_no_built_in_is_left_out() -> None:
     built_in = {
         entry.name
         for entry in registry().components
-        if entry.origin.namespace == "covary" and entry.kind not in ("clusterer", "writer")
+        if entry.origin.namespace == "covary"
+        and entry.kind not in ("clusterer", "segmenter", "writer")
     }
     assert built_in - here == {"controlnet", "grounding-dino", "owlv2"}

@@ -59,7 +59,16 @@ class TestMMSeg(WriterContract):
     name = "mmseg"
 
 
-@pytest.mark.parametrize("name", ["folder", "webdataset", "hf", "coco", "mmseg"])
+CONTRACTS = (TestFolder, TestWebDataset, TestHuggingFace, TestCoco, TestMMSeg)
+NAMES = tuple(contract.name for contract in CONTRACTS)
+
+
+def test_no_built_in_is_left_out() -> None:
+    entries = covary.components("writer")
+    assert {entry.name for entry in entries if entry.origin.namespace == "covary"} == {*NAMES}
+
+
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("image", ["webp", "jpg"])
 def test_other_formats_of_images(name: str, image: str, tmp_path: Path) -> None:
     writer = covary.create(name, "writer", image=image, png_level=6)
