@@ -217,6 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--run-together", type=int, default=1, help="queries together in runs")
     parser.add_argument("--price", type=float, default=0.05, help="of a worker's hour")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--remark", default="", help="kept in the results")
     parser.add_argument("--name", default="generation")
     parser.add_argument("--out", type=Path, default=RESULTS)
     given = sys.argv[1:] if arguments is None else arguments
@@ -232,6 +233,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     data = {
         "method": __doc__,
         "command": shlex.join(["python", "-m", "covary_bench.generation", *given]),
+        "remark": args.remark,
         "preset": args.preset,
         "device": args.device,
         "size": list(pipe.source.size()),  # type: ignore[attr-defined]

@@ -1,10 +1,11 @@
 """Every code block of the README and the documentation runs.
 
 Python blocks of a page share their names, console blocks run their ``$`` lines in a shell; a page's
-blocks run in order, in a folder of their own that holds what the pages speak of. ``make`` lines are
-not run here, continuous integration runs them itself; ``pip install`` goes to a folder on the path
-instead of the environment that runs the tests, where the dependencies are. A command that is meant
-to fail ends in ``|| true``.
+blocks run in order, in a folder of their own that holds what the pages speak of. YAML and bash
+blocks are for other machines, and only parsed. ``make`` lines are not run here, continuous
+integration runs them itself; ``pip install`` goes to a folder on the path instead of the
+environment that runs the tests, where the dependencies are. A command that is meant to fail ends in
+``|| true``.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from sybil import Document, Example, Sybil
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown import CodeBlockParser
@@ -76,8 +78,21 @@ def run_python(example: Example) -> None:
         PythonEvaluator()(example)
 
 
+def check_yaml(example: Example) -> None:
+    """What is for another tool is at least well formed."""
+    documents = list(yaml.safe_load_all(example.parsed))
+    assert all(isinstance(document, dict) for document in documents)
+
+
+def check_bash(example: Example) -> None:
+    """A script for another machine is at least well formed."""
+    subprocess.run(["bash", "-n"], input=example.parsed, text=True, check=True)
+
+
 SYBIL = Sybil(
     parsers=[
+        CodeBlockParser(language="bash", evaluator=check_bash),
+        CodeBlockParser(language="yaml", evaluator=check_yaml),
         CodeBlockParser(language="python", evaluator=run_python),
         CodeBlockParser(language="toml", evaluator=write_file),
         CodeBlockParser(language="console", evaluator=run_console),

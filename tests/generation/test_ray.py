@@ -236,9 +236,10 @@ class TestAcceptance:
         self, tmp_path: Path, whole: dict[str, str], number: int
     ) -> None:
         moments: random.Random = chance()
-        over = threading.Event()
+        begun, over = threading.Event(), threading.Event()
 
         def assassin() -> None:
+            begun.wait()
             while not over.wait(moments.uniform(0.2, 3)):
                 if alive := actors():
                     kill_nine(moments.choice(alive).pid)
@@ -246,9 +247,12 @@ class TestAcceptance:
         thread = threading.Thread(target=assassin)
         thread.start()
         try:
-            make(tmp_path, on=RayExecutor(2))
+            make(
+                tmp_path, on=RayExecutor(2), progress=lambda seen: seen.shards_done and begun.set()
+            )
         finally:
             over.set()
+            begun.set()
             thread.join()
         assert make(tmp_path).finished
         assert content(tmp_path) == whole

@@ -109,10 +109,11 @@ class _Crew:
         self._deaths: Counter[str] = Counter()
         self._arguments = job.model_dump_json(), str(root), _job_hash(root)
         self._make = ray.remote(_Worker).options(
-            num_cpus=needs["CPU"], num_gpus=needs["GPU"], max_restarts=-1,
-            max_task_retries=DEATHS - 1,
-        )  # fmt: skip
+            num_cpus=needs["CPU"], num_gpus=needs["GPU"], max_restarts=-1, max_task_retries=-1
+        )
         self._actors: list[Any] = []
+        self._proven = False
+        """Whether any worker has ever been ready."""
         self._idle: list[Any] = []
         self._starting: dict[Any, Any] = {}
         """Reference of an answer -> the actor that is to say that it is ready."""
@@ -165,19 +166,31 @@ class _Crew:
 
     def _start(self, actor: Any) -> None:
         """Ask a worker to say when it is ready, as Ray starts it, or starts it again."""
-        self._starting[actor.ready.remote()] = actor
+        # Where others could begin, Ray may try for as long as it takes, e.g. for another node.
+        retries = -1 if self._proven else DEATHS - 1
+        self._starting[actor.ready.options(max_task_retries=retries).remote()] = actor
 
     def _begun(self, answer: Any) -> None:
-        actor = self._starting.pop(answer)
+        actor, exceptions = self._starting.pop(answer), self._ray.exceptions
         try:
             self._answer(answer)
-        except self._ray.exceptions.RayActorError as error:
+        except exceptions.RayActorError as error:
+            for_good = not isinstance(error, exceptions.ActorUnavailableError)
+            self._not_begun(actor, error, for_good)
+            return
+        self._proven = True
+        self._idle.append(actor)
+
+    def _not_begun(self, actor: Any, error: Exception, for_good: bool) -> None:
+        """A worker died before it was ready: one of many that will be, or they all do."""
+        if self._proven and not for_good:
+            self._start(actor)
+        elif not self._proven or not (self._starting or self._making or self._idle):
             raise PluginError(
                 "workers die before they begin",
                 got=_first_line(error),
                 fix="see that covary and its plugins are installed on every node, and Ray's logs",
             ) from error
-        self._idle.append(actor)
 
     def _made(self, answer: Any) -> None:
         actor, shard = self._making.pop(answer)
