@@ -14,7 +14,7 @@ Seeds start at 1000: the maps and k were chosen on smaller ones.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -28,7 +28,7 @@ from .progress import progress
 from .quality import ORACLE, K, number
 from .report import print_table, seeds_parser, spread, write_results
 
-__all__ = ["PARTS", "exact", "ious", "named", "summarise_parts"]
+__all__ = ["PARTS", "exact", "ious", "label_table", "named", "summarise_parts"]
 
 _AVATARS = worlds.get("avatars")
 
@@ -46,11 +46,15 @@ _WORST = 5
 
 def exact(seed: int, resolution: int) -> Tensor:
     """Index into `PARTS` of every pixel, int64 (H, W)."""
-    world, names = worlds.get("avatars"), list(PARTS)
-    table = [next(n for n in names if part in PARTS[n]) for part in world.parts]
+    world = worlds.get("avatars")
     labels = world.scene(seed, (resolution, resolution)).truth.labels[0]
-    index: Tensor = torch.tensor([names.index(name) for name in table])[labels]
-    return index
+    return label_table(world, PARTS)[labels]
+
+
+def label_table(world: worlds.World, groups: Mapping[str, Collection[str]]) -> Tensor:
+    """The group of each of a world's parts, int64 (parts,): index it by ``Truth.labels``."""
+    owners = [next(i for i, own in enumerate(groups.values()) if p in own) for p in world.parts]
+    return torch.tensor(owners)
 
 
 def named(clusters: covary.ClusterMap, found: covary.Foreground, names: Sequence[str]) -> Tensor:

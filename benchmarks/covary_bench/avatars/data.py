@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from covary.testing import worlds
+from covary_bench.parts import label_table
+from covary_bench.segmenters.data import scenes
 
 __all__ = ["REGIONS", "load_or_render", "render", "render_with_regions"]
 
@@ -33,9 +35,7 @@ def render(count: int, seed: int, size: int) -> Tensor:
 def render_with_regions(count: int, seed: int, size: int) -> tuple[Tensor, Tensor]:
     """`render`, and which of `REGIONS` each pixel shows: int64 (count, size, size)."""
     world = worlds.get("avatars")
-    names = list(REGIONS)
-    region_of = [next(r for r in names if part in REGIONS[r]) for part in world.parts]
-    table = torch.tensor([names.index(region) for region in region_of])
+    table = label_table(world, REGIONS)
     pairs = [
         (images, table[world.truth_of(layout).labels])
         for images, layout in _chunks(count, seed, size)
@@ -45,14 +45,7 @@ def render_with_regions(count: int, seed: int, size: int) -> tuple[Tensor, Tenso
 
 
 def _chunks(count: int, seed: int, size: int) -> Iterator[tuple[Tensor, worlds.Layout]]:
-    world = worlds.get("avatars")
-    generator = torch.Generator().manual_seed(seed)
-    for start in range(0, count, _CHUNK):
-        n = min(_CHUNK, count - start)
-        structure = world.sample_structure(n, generator)
-        appearance = world.sample_appearance(n, generator)
-        layout = world.layout(structure, size=(size, size))
-        yield world.paint(layout, appearance), layout
+    return scenes(worlds.get("avatars"), count, seed, size, chunk=_CHUNK)
 
 
 def load_or_render(folder: Path, count: int, seed: int, size: int) -> Tensor:

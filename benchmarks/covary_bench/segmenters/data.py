@@ -7,14 +7,12 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from covary.samples import BACKGROUND
+from covary.interfaces import BACKGROUND
 from covary.testing import worlds
 
-from ..parts import PARTS
+from ..parts import PARTS, label_table
 
-__all__ = ["exact", "groups", "label_table", "render_labelled", "scenes"]
-
-_CHUNK = 50
+__all__ = ["exact", "groups", "render_labelled", "scenes"]
 
 
 def groups(world: worlds.World) -> Mapping[str, frozenset[str]]:
@@ -28,23 +26,17 @@ def groups(world: worlds.World) -> Mapping[str, frozenset[str]]:
     return {BACKGROUND: frozenset(world.parts) - objects, **world.objects}
 
 
-def label_table(world: worlds.World, classes: Mapping[str, frozenset[str]]) -> Tensor:
-    """The class of each of the world's parts, int64 (parts,): index it by ``Truth.labels``."""
-    owners = [next(i for i, own in enumerate(classes.values()) if p in own) for p in world.parts]
-    return torch.tensor(owners)
-
-
 def scenes(
-    world: worlds.World, count: int, seed: int, size: int
+    world: worlds.World, count: int, seed: int, size: int, chunk: int = 50
 ) -> Iterator[tuple[Tensor, worlds.Layout]]:
     """Chunks of images uint8 (n, 3, size, size), each of its own structure and appearance.
 
-    One generator of ``seed`` draws them all, so none is the scene of a seed as the source
-    ``worlds`` draws it.
+    One generator of ``seed`` draws them all, a chunk at a time, so what is drawn depends on
+    ``chunk``, and none is the scene of a seed as the source ``worlds`` draws it.
     """
     generator = torch.Generator().manual_seed(seed)
-    for start in range(0, count, _CHUNK):
-        n = min(_CHUNK, count - start)
+    for start in range(0, count, chunk):
+        n = min(chunk, count - start)
         layout = world.layout(world.sample_structure(n, generator), size=(size, size))
         yield world.paint(layout, world.sample_appearance(n, generator)), layout
 
