@@ -18,7 +18,11 @@ import pytest
 import covary
 from covary import InputError, MissingPackageError
 from covary.generation import _ray
+from covary.generation._executor import Event, Finished, GivenUp, Made
 from covary.generation._ray import RayExecutor
+from covary.generation._record import ShardRecord
+from covary.generation._worker import error_data
+from covary.samples import Shard
 from killing import (
     PATIENCE,
     chance,
@@ -184,6 +188,131 @@ class TestShares:
     def test_wrong_ones(self, tmp_path: Path, cpus: float, share: float) -> None:
         with pytest.raises(InputError, match=r"expected (some CPU|up to 1)"):
             make(tmp_path, on=RayExecutor(1, cpus=cpus, gpu_share=share))
+
+
+class Reference(SimpleNamespace):
+    """Answers are keys."""
+
+    __hash__ = object.__hash__
+
+
+class Scripted:
+    """A stand-in for Ray whose actors do as they are told: ``ok``, ``gone`` for now or ``dead``."""
+
+    exceptions = ray.exceptions
+
+    def __init__(self, ready: list[str], make: dict[str, list[str]]) -> None:
+        self.script = {"ready": ready, **make}
+        self.asked: list[tuple[str, int]] = []
+        self.killed = 0
+
+    def remote(self, cls: type) -> Any:
+        actor = SimpleNamespace(ready=self.method("ready"), make=self.method("make"))
+        return SimpleNamespace(
+            options=lambda **given: SimpleNamespace(remote=lambda *arguments: actor)
+        )
+
+    def method(self, name: str) -> Any:
+        def options(max_task_retries: int) -> Any:
+            def call(shard: Any = None) -> Any:
+                what = shard["name"] if shard else name
+                self.asked.append((what, max_task_retries))
+                return Reference(what=what)
+
+            return SimpleNamespace(remote=call)
+
+        return SimpleNamespace(options=options)
+
+    def wait(self, answers: list[Any], timeout: float) -> tuple[list[Any], list[Any]]:
+        return answers[:1], answers[1:]
+
+    def get(self, answer: Any) -> dict[str, Any]:
+        script = self.script.get(answer.what, [])
+        outcome = script.pop(0) if script else "ok"
+        if outcome == "gone":
+            raise ray.exceptions.ActorUnavailableError("the actor is away", None)
+        if outcome == "dead":
+            raise ray.exceptions.ActorDiedError()
+        if outcome == "full":
+            return {"error": error_data(covary.OutputError("disk", got="no space"))}
+        record = ShardRecord(answer.what, "train", "0", "0", {}, (), 1.0, "somebody")
+        return {} if answer.what == "ready" else {"record": record.data()}
+
+    def kill(self, actor: Any) -> None:
+        self.killed += 1
+
+
+def crew(
+    root: Path, ready: list[str] | None = None, workers: int = 2, **make: list[str]
+) -> tuple[Scripted, list[Event]]:
+    """What a scripted crew asked of its workers, and what it told, with four shards to make."""
+    scripted, heard = Scripted(ready or [], make), list[Event]()
+    shards = [Shard(f"s{number}", "train", (number,)) for number in range(4)]
+    job = SimpleNamespace(model_dump_json=lambda: "{}")
+    made = _ray._Crew(scripted, job, root, shards, heard.append, {"CPU": 1, "GPU": 0})  # type: ignore[arg-type]
+    for _ in range(workers):
+        made.hire()
+    try:
+        made.work()
+    finally:
+        made.dismiss()
+        assert scripted.killed == made.size
+    return scripted, heard
+
+
+def finished(heard: list[Event]) -> list[str]:
+    return sorted(event.record.shard for event in heard if isinstance(event, Finished))
+
+
+class TestCrew:
+    """How shards are handed out, on a stand-in for Ray."""
+
+    def test_every_shard_once(self, tmp_path: Path) -> None:
+        scripted, heard = crew(tmp_path)
+        assert finished(heard) == ["s0", "s1", "s2", "s3"]
+        assert len(heard) == 4
+        assert sorted(what for what, _ in scripted.asked if what != "ready") == finished(heard)
+
+    def test_no_more_workers_than_shards(self, tmp_path: Path) -> None:
+        scripted, _ = crew(tmp_path, workers=9)
+        assert scripted.killed == 4
+
+    def test_a_shard_of_a_worker_that_died_goes_to_another(self, tmp_path: Path) -> None:
+        scripted, heard = crew(tmp_path, s1=["gone", "dead"])
+        assert finished(heard) == ["s0", "s1", "s2", "s3"]
+        assert heard.count(Made("s1", 0)) == 2
+        # Ray is not to try again by itself, on a node that may never come back.
+        assert {retries for what, retries in scripted.asked if what != "ready"} == {0}
+
+    def test_a_shard_that_costs_three_workers_is_given_up(self, tmp_path: Path) -> None:
+        _, heard = crew(tmp_path, s2=["gone"] * 3)
+        assert finished(heard) == ["s0", "s1", "s3"]
+        (lost,) = [event for event in heard if isinstance(event, GivenUp)]
+        assert lost.shard == "s2"
+        assert "3 workers died at it; the last: " in lost.reason
+
+    @pytest.mark.parametrize("how", ["gone", "dead"])
+    def test_workers_that_never_begin(self, tmp_path: Path, how: str) -> None:
+        with pytest.raises(covary.PluginError, match="workers die before they begin"):
+            crew(tmp_path, [how])
+
+    def test_a_worker_that_is_long_in_coming_back(self, tmp_path: Path) -> None:
+        """Once others could begin, one is waited for."""
+        scripted, heard = crew(tmp_path, ["ok", "gone", "gone", "gone", "gone", "ok"])
+        assert finished(heard) == ["s0", "s1", "s2", "s3"]
+        assert ("ready", -1) in scripted.asked
+
+    def test_one_that_is_gone_for_good_is_done_without(self, tmp_path: Path) -> None:
+        _, heard = crew(tmp_path, ["ok", "dead"])
+        assert finished(heard) == ["s0", "s1", "s2", "s3"]
+
+    def test_the_last_that_is_gone_for_good(self, tmp_path: Path) -> None:
+        with pytest.raises(covary.PluginError, match="workers die before they begin"):
+            crew(tmp_path, ["ok", "dead"], workers=1, s0=["gone"])
+
+    def test_what_no_shard_would_be_spared_ends_it(self, tmp_path: Path) -> None:
+        with pytest.raises(covary.OutputError, match="disk: got no space"):
+            crew(tmp_path, s1=["full"])
 
 
 @pytest.mark.acceptance
