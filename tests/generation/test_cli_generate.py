@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 
 import covary
+from covary._registry import registry
 from covary.cli import cli
 from covary.generation import read_manifest
 
@@ -108,6 +111,31 @@ def test_the_command_of_the_card_makes_it_again(pipe: Path, tmp_path: Path) -> N
     assert generate(*words[1:], "--workers", 1).exit_code == 0
     for name in ("manifest.jsonl", "README.md", "train/metadata.jsonl", "preview.png"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_the_code_of_the_card_reads_it(
+    pipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    of(pipe, tmp_path / "a")
+    monkeypatch.chdir(tmp_path / "a")
+    blocks = re.findall(r"```python\n(.*?)```", Path("README.md").read_text(), re.DOTALL)
+    exec(next(block for block in blocks if "import covary" in block), {})
+    keys = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert keys == [path.stem for path in sorted(Path("train/images").iterdir())]
+
+
+def test_the_card_has_the_licence_of_weights_and_the_limits(tmp_path: Path) -> None:
+    given = ["--preset", "avatars", "--seeds", "3", "-o", tmp_path / "a", "--workers", 1]
+    generate(*given, "--format", "folder", "--set", "source.n=3")
+    card = (tmp_path / "a" / "README.md").read_text()
+    entry = registry().checkpoint("avatars-64")
+    assert f"| {entry.code_license} | {entry.weights_license} |" in card
+    assert entry.sha256 in card
+    assert 'license: "apache-2.0"' in card
+    assert "## Limits" in card
+    top = yaml.safe_load(card.split("---")[1])
+    assert top["pretty_name"] == "a"
+    assert top["configs"][0]["data_files"]
 
 
 @pytest.mark.parametrize(

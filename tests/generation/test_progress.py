@@ -69,6 +69,9 @@ class TestTracker:
         tracker.made("a", 2)
         tracker.dropped("a")
         assert tracker.progress().done == 0
+        tracker.made("b", 3)
+        tracker.ended()
+        assert tracker.progress().done == 0
 
     def test_cost_counts_earlier_runs(self, clock: Clock) -> None:
         tracker = Tracker(40, 4, before=1800, price=3.0, clock=clock)

@@ -111,16 +111,16 @@ def _own_params(writer: Writer) -> dict[str, Any]:
 
 def _summary(job: Job, counts: Counts) -> str:
     total = sum(counts.pairs.values())
-    names = [entry.name for entry in _checkpoints(job)]
-    source = job.recipe.source.use
-    origin = f"the generator {' and '.join(map(_code, names))}" if names else "its source"
+    weights = " and ".join(_code(entry.name) for entry in _checkpoints(job))
+    source = f"source {_code(job.recipe.source.use)}{weights and f' with the weights {weights}'}"
+    detector = job.recipe.detector
+    boxes = f" inside the boxes of the detector {_code(detector.use)}" if detector else ""
     return (
-        f"{total:,} images with segmentation masks, made by "
-        f"covary {job.versions['covary']}. The images come from {origin} "
-        f"(`{source}`). The masks come from the same source: it makes variants of each image that "
-        "keep its structure and change its appearance, pixels that vary together are clustered, "
-        "and a rule chooses among the clusters. No segmentation network took part, and nobody "
-        "drew a label."
+        f"{total:,} images with segmentation masks, made by covary {job.versions['covary']}. The "
+        f"images come from the {source}, and so do the masks: it makes variants of each image that "
+        "keep its structure and change its appearance, pixels that vary together are "
+        f"clustered{boxes}, and the rule {_code(job.recipe.foreground.use)} chooses among the "
+        "clusters. No segmentation network took part, and nobody drew a mask."
     )
 
 
@@ -156,9 +156,10 @@ def _layout(job: Job, writer: Writer, dataset: DataSet) -> str:
         own = [f"{name}={value!r}" for name, value in _own_params(writer).items()]
         arguments = ", ".join([f'"{job.writer.use}"', 'kind="writer"', *own])
         text += (
-            "\n\nWith covary, each pair as tensors:\n\n```python\nimport covary\n\n"
+            "\n\nWith covary, each pair as tensors:\n\n```python\n"
+            "from pathlib import Path\n\nimport covary\n\n"
             f"writer = covary.create({arguments})\n"
-            'for sample in writer.read(".", "train"):\n'
+            'for sample in writer.read(Path("."), "train"):\n'
             "    print(sample.key, sample.image.shape, sample.mask.unique())\n```"
         )
     return (

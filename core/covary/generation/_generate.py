@@ -168,6 +168,7 @@ class _Run:
         try:
             executor.run(self.job, self.folder.root, self._missing(), self._hear)
         finally:
+            self.tracker.ended()
             self.folder.drop_staged()  # the workers are gone, and what they were at with them
 
     def _look(self, verify: bool, retry_failed: bool) -> None:

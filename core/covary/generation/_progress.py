@@ -104,6 +104,11 @@ class Tracker:
         with self._lock:
             self._at_work.pop(shard, None)
 
+    def ended(self) -> None:
+        """No worker is left: what they were at is not done."""
+        with self._lock:
+            self._at_work.clear()
+
     def progress(self) -> GenerationProgress:
         """How far it is now."""
         with self._lock:
