@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,32 +49,30 @@ def labels(classes: int, size: int) -> torch.Tensor:
 
 def time_all(size: int, repeats: int) -> Iterator[dict[str, Any]]:
     """A row for each number of classes and each way."""
-    from torchmetrics.functional.classification import multiclass_confusion_matrix
-
     for classes in _CLASSES:
         truth = labels(classes, size)
-        prediction = truth.roll(3, 0)
-        distance = boundary_distance((size, size))
-        ways: dict[tuple[str, str], Callable[[], object]] = {
-            ("confusion matrix", "covary"): lambda p=prediction, t=truth, c=classes: (
-                confusion_matrix(p, t, c)
-            ),
-            ("confusion matrix", "torchmetrics"): lambda p=prediction, t=truth, c=classes: (
-                multiclass_confusion_matrix(p, t, c)
-            ),
-            ("trimap", "covary"): lambda t=truth: trimap_band(t),
-            ("trimap", "a distance transform a class"): lambda t=truth: transformed(
-                t, TRIMAP_WIDTH
-            ),
-            (f"within {distance} pixels", "covary"): lambda t=truth, d=distance: trimap_band(t, d),
-            (
-                f"within {distance} pixels",
-                "a distance transform a class",
-            ): lambda t=truth, d=distance: transformed(t, d),
-        }  # fmt: skip
-        for (what, how), call in ways.items():
+        for (what, how), call in ways(truth.roll(3, 0), truth, classes).items():
             seconds = spread(timed(call, repeats))
             yield {"what": what, "how": how, "classes": classes, "size": size, "seconds": seconds}
+
+
+def ways(
+    prediction: torch.Tensor, truth: torch.Tensor, classes: int
+) -> dict[tuple[str, str], Callable[[], object]]:
+    """What computes each thing, by (what, how)."""
+    from torchmetrics.functional.classification import multiclass_confusion_matrix
+
+    matrix, transform = "confusion matrix", "a distance transform a class"
+    distance = boundary_distance((truth.shape[0], truth.shape[1]))
+    near = f"within {distance} pixels"
+    return {
+        (matrix, "covary"): partial(confusion_matrix, prediction, truth, classes),
+        (matrix, "torchmetrics"): partial(multiclass_confusion_matrix, prediction, truth, classes),
+        ("trimap", "covary"): partial(trimap_band, truth),
+        ("trimap", transform): partial(transformed, truth, TRIMAP_WIDTH),
+        (near, "covary"): partial(trimap_band, truth, distance),
+        (near, transform): partial(transformed, truth, distance),
+    }
 
 
 def transformed(truth: torch.Tensor, width: float) -> torch.Tensor:
@@ -109,9 +108,9 @@ def definitions(first_seed: int, size: int) -> Iterator[dict[str, Any]]:
             (trimap_band(mask), square_near(mask, int(TRIMAP_WIDTH))),
             (boundary(mask, distance), mask & square_near(padded, distance)[1:-1, 1:-1]),
         )
-        for sums, (straight, square) in zip(counts.values(), pairs, strict=True):
-            sums[0] += int(straight.sum())
-            sums[1] += int(square.sum())
+        for sums, pair in zip(counts.values(), pairs, strict=True):
+            for index, band in enumerate(pair):
+                sums[index] += int(band.sum())
     for what, (straight, square) in counts.items():
         yield {"what": what, "size": size, "seeds": _SHAPES, "straight": straight,
                "square": square, "ratio": straight / square}  # fmt: skip

@@ -111,6 +111,16 @@ def test_what_would_fail_for_all_stops_it() -> None:
         compare(Given({"1": PluginError("it is broken"), "2": MASK}), masks(["1", "2"]))
 
 
+def test_what_a_plugin_trips_over_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = Given({"1": ZeroDivisionError("oh"), "2": MASK})
+    monkeypatch.delenv("COVARY_RAISE", raising=False)
+    evaluation = compare(given, masks(["1", "2"]))
+    assert "ZeroDivisionError: oh" in evaluation.problems["failed"]["1"]
+    monkeypatch.setenv("COVARY_RAISE", "1")
+    with pytest.raises(ZeroDivisionError):
+        compare(given, masks(["1", "2"]))
+
+
 def test_all_failures_are_an_error_that_names_one() -> None:
     with pytest.raises(InputError, match="all 1 failed; 1: mask 1: got rubbish"):
         compare(Given({"1": InputError("mask 1", got="rubbish")}), masks(["1"]))

@@ -258,6 +258,10 @@ class TestEvaluate:
         with pytest.raises(InputError, match="prediction of 7"):
             Pair("7", labels, torch.zeros(2, 2).int())
 
+    def test_refuses_what_is_no_image(self) -> None:
+        with pytest.raises(InputError, match="image of 7"):
+            Pair("7", *[torch.zeros(2, 2).int()] * 2, image=torch.zeros(2, 2))
+
     def test_saves_what_it_says(self, tmp_path: Path) -> None:
         truth = torch.tensor([[0, 1], [2, 0]])
         evaluation = covary.evaluate([(truth, truth), (truth * 0, truth)], CLASSES)

@@ -12,15 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .._registry import describe
-from ..errors import (
-    CheckpointError,
-    CovaryError,
-    MissingPackageError,
-    OutputError,
-    ParamsError,
-    PluginError,
-)
+from .._failures import HOPELESS, in_words
 from .output import Report, raising, remark
 from .resume import Finished
 
@@ -29,9 +21,6 @@ if TYPE_CHECKING:
     from ..types import Query
 
 __all__ = ["Batch", "Outcome", "writable_folder"]
-
-# What is wrong for one query and for all others alike.
-_HOPELESS = (CheckpointError, MissingPackageError, OutputError, ParamsError, PluginError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,16 +96,12 @@ class Batch:
                 continue
             try:
                 self._segment(query, folder, progress)
-            except _HOPELESS:
+            except HOPELESS:
                 raise
             except Exception as error:
                 if raising():
                     raise
-                words = (
-                    str(error)
-                    if isinstance(error, CovaryError)
-                    else f"{describe(error)}; COVARY_RAISE=1 shows the traceback"
-                )
+                words = in_words(error)
                 self.outcomes.append(Outcome(query, folder, "failed", error=words))
                 if words not in said:
                     remark(f"error: {query.name}: {words}")

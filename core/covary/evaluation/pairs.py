@@ -9,23 +9,16 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 
-from ..errors import (
-    CheckpointError,
-    CovaryError,
-    InputError,
-    MissingPackageError,
-    ParamsError,
-    PluginError,
-    UnknownNameError,
-)
+from .._failures import HOPELESS, in_words
+from .._registry import raising
+from ..errors import InputError
+from ..types import check_image
 from .classes import Classes
 
 __all__ = ["Entry", "Judge", "LabelMap", "Listed", "Matching", "Pair", "natural"]
 
 Resize = Literal["nearest"]
 
-# What is wrong for one image and for all others alike.
-_HOPELESS = (CheckpointError, MissingPackageError, ParamsError, PluginError, UnknownNameError)
 _INTEGERS = (torch.bool, torch.uint8, torch.int16, torch.int32, torch.int64)
 
 
@@ -62,6 +55,8 @@ class Pair:
                     expected="bool or integers (H, W)",
                     got=f"{got} {tuple(getattr(labels, 'shape', ()))}",
                 )
+        if self.image is not None:
+            check_image(self.image, f"image of {self.name}")
         if self.prediction.shape != self.truth.shape:
             raise InputError(
                 f"sizes of {self.name}",
@@ -168,15 +163,22 @@ class Matching:
 
         Args:
             report: called with a name before its maps are read.
+
+        Raises:
+            CovaryError: what would fail for every image.
         """
         for name, load in self._loaders():
             report(name)
             try:
-                yield self._pair(name, *load())
-            except _HOPELESS:
+                pair = self._pair(name, *load())
+            except HOPELESS:
                 raise
-            except CovaryError as error:
-                self.failed[name] = str(error)
+            except Exception as error:  # a plugin's own, too, is of this image alone
+                if raising():
+                    raise
+                self.failed[name] = in_words(error)
+            else:
+                yield pair
 
     def _loaders(self) -> Iterator[tuple[str, Callable[[], tuple[LabelMap, LabelMap]]]]:
         """(name, what reads the prediction and the truth) of every pair."""
