@@ -290,7 +290,7 @@ def image_bytes(
 def _kept_bytes(architecture: Architecture, n: int, max_resolution: int | None) -> int:
     """What stays of one query while others share its batches: codes, X_0, its prefix at most."""
     side = max_resolution or architecture.resolution
-    prefix = max(
+    prefix: int = max(
         width * 4**log2 * 4
         for log2, width in enumerate(architecture.channels, start=2)
         if 2**log2 <= side
