@@ -15,7 +15,15 @@ from ..images import to_pil
 from .classes import IGNORED
 from .pairs import Pair
 
-__all__ = ["CONFUSED", "FALSE_NEGATIVE", "FALSE_POSITIVE", "Pictures", "class_colours", "pictures"]
+__all__ = [
+    "CONFUSED",
+    "FALSE_NEGATIVE",
+    "FALSE_POSITIVE",
+    "Pictures",
+    "class_colours",
+    "hex_colour",
+    "pictures",
+]
 
 # Okabe and Ito's orange, sky blue and reddish purple: told apart by colour-blind readers.
 FALSE_POSITIVE, FALSE_NEGATIVE, CONFUSED = (230, 159, 0), (86, 180, 233), (204, 121, 167)

@@ -93,7 +93,7 @@ class Evaluation:
             "format": 1,
             "covary": __version__,
             "inputs": self.inputs,
-            "method": method(self.rules),
+            "method": _method(self.rules),
             "counts": {
                 "images": len(self.images),
                 "found": sum(row.found for row in self.images),
@@ -249,7 +249,7 @@ def _named(pairs: Iterable[PairLike]) -> Iterator[Pair]:
         yield pair
 
 
-def method(rules: Rules) -> dict[str, str]:
+def _method(rules: Rules) -> dict[str, str]:
     """What each figure means, in words."""
     return {
         "all": "every image; one without confident foreground counts as an empty prediction",
