@@ -31,7 +31,7 @@ class TestUperNet(Saved):
 
 class TestDeepLab(Saved):
     __test__ = True
-    name, model = "deeplab", "mobilenet_v2"
+    name, model = "deeplab", "mobilevit"
 
 
 class TestMask2Former(Saved):

@@ -128,7 +128,7 @@ class SegmenterContract(ContextContract):
         after = tuple(component.classes)
         require(before == after, "its classes after work", expected=repr(before), got=repr(after))
 
-    @examples(10)
+    @examples(5)
     @given(image=images(40))
     def test_labels_every_pixel(self, image: torch.Tensor) -> None:
         """It gives int64 (B, H, W) with numbers of its classes for any images."""
