@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, packages_distributions, ver
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from .._registry import Registered, checkpoint_path, find
+from .._registry import Registered, checkpoint_path, find, registry
 from .._seeds import Seeds
 from .._stages import Part, component
 from ..context import resolve_device
@@ -194,10 +194,16 @@ def _inputs(recipe: Recipe) -> Iterator[tuple[str, str]]:
 
 
 def _named_file(parameter: str, value: Any) -> Path | None:
+    """The file that a parameter names, if it does: a checkpoint of the catalogue, or a path."""
     if not isinstance(value, str) or not value:
         return None
-    if parameter == "checkpoint" and not Path(value).expanduser().is_dir():
+    path = Path(value).expanduser()
+    if parameter == "checkpoint" and not path.is_dir():
         return checkpoint_path(value)
+    listed = value in {shelved.entry.name for shelved in registry().checkpoints}
+    # A choice such as "auto" is no path, even where a file has that name.
+    if not (listed or path.suffix or len(path.parts) > 1):
+        return None
     try:
         return checkpoint_path(value)
     except (CheckpointError, UnknownNameError, OSError, ValueError):
