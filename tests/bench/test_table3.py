@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
 from torch import Tensor
 
 import covary
 from covary.testing import worlds
 from covary_bench.paper import table3
+from covary_bench.paper.commands import paper
 from covary_bench.paper.pairs import Pairs, Store, by_pipeline, exact, of_dataset, of_photos
 from covary_bench.paper.study import Study
 from covary_bench.paper.table3 import Part, Row, Training
@@ -226,3 +228,38 @@ def test_a_row_of_several_kinds_takes_equally_many_of_each(tmp_path: Path) -> No
     assert row["from_exact"] is None
     assert len(row["networks"]) == 2
     assert row["miou"]["min"] <= row["miou"]["mean"] <= row["miou"]["max"]
+
+
+# ------------------------------------------------------------------------------ command
+
+
+def _command(folder: Path, *options: str) -> Any:
+    small = ("--pairs", "4", "--steps", "2", "--networks", "1", "--seeds", "2")
+    places = ("-o", str(folder), "--work", str(folder / "work"))
+    return CliRunner().invoke(paper, ["table3", *small, *places, *options])
+
+
+def test_the_command_writes_the_table(tmp_path: Path) -> None:
+    result = _command(tmp_path, "--rows", "exact", "--json")
+    assert result.exit_code == 0, result.output
+    written = json.loads((tmp_path / "paper-table3.json").read_text(encoding="utf-8"))
+    assert [row["name"] for row in written["rows"]] == ["exact"]
+    assert written["first_seed"] == 1000
+    assert written["judge"]["use"] == "worlds-unet"
+    assert "--rows exact" in written["command"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--rows", "exactly"), "Did you mean 'exact'"),
+        (("--rows", "data"), "the row"),
+        (("--first-pair", "1001"), "within the test"),
+    ],
+)
+def test_the_command_refuses_what_it_cannot_do(
+    options: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    result = _command(tmp_path, *options)
+    assert result.exit_code != 0
+    assert message.lower() in (result.output + str(result.exception)).lower()
