@@ -40,8 +40,7 @@ _SUMMARIES = {
 }
 # Names that a template itself uses at the top of the component's module.
 _TAKEN_CLASSES = frozenset(
-    ("Any", "DataSet", "Field", "Generator", "Iterable", "Iterator", "Literal", "Path", "Sample")
-    + ("Sequence", "Shard", "Tensor")
+    "Any DataSet Field Generator Iterable Iterator Literal Path Sample Sequence Shard Tensor".split()
 )
 
 

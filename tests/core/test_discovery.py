@@ -382,7 +382,7 @@ class TestApiVersion:
         problem = problem_of("acme")
         assert f"plugin API {api}, this is {covary.API_VERSION}" in problem.what
         for use in (covary.create, lambda name: registry().find(name).load()):
-            with pytest.raises(IncompatibleApiError, match=rf"{api}, this is 1\.1.*upgrade"):
+            with pytest.raises(IncompatibleApiError, match=rf"{api}, this is 1\.2.*upgrade"):
                 use("acme/groups")
 
 

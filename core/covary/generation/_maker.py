@@ -197,16 +197,28 @@ class _Pairs:
 @contextmanager
 def single_thread() -> Iterator[None]:
     """One thread for arithmetic in the block: workers share the cores, and bytes depend on none."""
-    import numba
-
-    threads = torch.get_num_threads(), numba.get_num_threads()
+    torch_threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    try:
+        with _numba_single_thread():
+            yield
+    finally:
+        torch.set_num_threads(torch_threads)
+
+
+@contextmanager
+def _numba_single_thread() -> Iterator[None]:
+    try:
+        import numba
+    except ImportError:  # components do without it, only slower
+        yield
+        return
+    threads = numba.get_num_threads()
     numba.set_num_threads(1)
     try:
         yield
     finally:
-        torch.set_num_threads(threads[0])
-        numba.set_num_threads(threads[1])
+        numba.set_num_threads(threads)
 
 
 @contextmanager
