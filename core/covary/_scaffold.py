@@ -40,7 +40,20 @@ _SUMMARIES = {
 }
 # Names that a template itself uses at the top of the component's module.
 _TAKEN_CLASSES = frozenset(
-    "Any DataSet Field Generator Iterable Iterator Literal Path Sample Sequence Shard Tensor".split()
+    [
+        "Any",
+        "DataSet",
+        "Field",
+        "Generator",
+        "Iterable",
+        "Iterator",
+        "Literal",
+        "Path",
+        "Sample",
+        "Sequence",
+        "Shard",
+        "Tensor",
+    ]
 )
 
 
