@@ -39,7 +39,10 @@ add_module_names = False
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "exclude-members": "model_config"}
 autodoc_typehints_format = "short"
-autodoc_type_aliases = {"ArrayLike": "numpy.typing.ArrayLike"}
+autodoc_type_aliases = {
+    "ArrayLike": "numpy.typing.ArrayLike",
+    "Files": "covary.testing._data_sets.Files",
+}
 autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 120
@@ -51,6 +54,6 @@ nitpicky = True
 nitpick_ignore_regex = [
     ("py:class", r"covary\.(.*\.)?_\w+.*"),
     ("py:.*", r"(torch|np|numpy|hypothesis|st|PIL|Image|pydantic|pluggy|BaseModel|os)(\..*)?"),
-    ("py:class", "Path|Marked"),
+    ("py:class", "Environment|Path|Marked"),
     ("py:.*", r"(_pytest|collections|pathlib|abc|typing|datetime)\..*"),
 ]

@@ -100,7 +100,7 @@ class Listed(Protocol):
         """How many maps it has."""
 
     def entries(self) -> Iterator[Entry]:
-        """Its maps by ascending :func:`natural` order of their names, each once."""
+        """Its maps by ascending names, each once; numbers count as such, so 9 comes before 10."""
 
     def describe(self) -> dict[str, Any]:
         """What it is, as plain data."""

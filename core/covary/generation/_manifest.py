@@ -59,8 +59,8 @@ def read_manifest(folder: str | os.PathLike[str]) -> tuple[DataSet, Spec]:
         folder: of the data set.
 
     Returns:
-        The data set, with its shards and number of pairs, and its writer with its parameters:
-        ``spec.create("writer").read(folder)`` gives the pairs, where it can read.
+        The data set, with its shards and number of pairs, and its writer with its parameters. Where
+        that can read, ``spec.create("writer").read(folder)`` gives the pairs.
 
     Raises:
         InputError: no finished data set of ``covary generate`` there.
