@@ -141,7 +141,7 @@ def test_a_few_labels_are_learned_and_so_are_their_opposites(
         # The labels of seeds 0 to 3, whatever those images are called.
         return sis.masks(range(4))[1]
 
-    settings = {"labelled": 4, "members": 3, "steps": 60}
+    settings = {"labelled": 4, "members": 3, "steps": 40}
     learned, opposite, again = (DatasetGAN(**settings) for _ in range(3))
     learned.fit(generator, label=label)
     opposite.fit(generator, label=lambda images: ~label(images))

@@ -24,7 +24,7 @@ from covary_bench.paper.table3 import Part, Row, Training
 from covary_bench.paper.tables import tables
 
 SIDE = 32
-TRAINING = Training(pairs=48, steps=60, batch=8, soften=False, networks=1)
+TRAINING = Training(pairs=32, steps=40, batch=6, soften=False, networks=1)
 
 
 class Maker:
