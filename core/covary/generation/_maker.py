@@ -198,12 +198,14 @@ class _Pairs:
 def single_thread() -> Iterator[None]:
     """One thread for arithmetic in the block: workers share the cores, and bytes depend on none."""
     torch_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with _numba_single_thread():
+    # numba first: as it starts, it sets the number of threads of the OpenMP that torch uses too,
+    # and threads that wait for each other at every operation cost several times the work.
+    with _numba_single_thread():
+        torch.set_num_threads(1)
+        try:
             yield
-    finally:
-        torch.set_num_threads(torch_threads)
+        finally:
+            torch.set_num_threads(torch_threads)
 
 
 @contextmanager
