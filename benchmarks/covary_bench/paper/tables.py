@@ -37,6 +37,20 @@ NAMES: Mapping[str, str] = {
 }
 """What rows are called."""
 
+_TRAINED_ON: Mapping[str, str] = {
+    "exact": "rendered avatars, exact masks",
+    "worlds": "rendered avatars, our masks",
+    "ours": "generated avatars, our masks",
+    "mixed": "half of each, our masks",
+    "data": "a data set of covary generate",
+    "judge": "generated avatars, masks by worlds-unet",
+    **{
+        name: f"generated avatars, {NAMES[name]}"
+        for name in ("sis", "sis-oracle", "datasetgan", "labels4free")
+    },
+}
+"""What rows of networks are called."""
+
 _PARTS: Mapping[str, str] = {
     "generated": "Generated images, judged by {judge}",
     "rendered": "Rendered avatars, exact masks",
@@ -196,7 +210,7 @@ def _table3(data: Mapping[str, Any]) -> Iterator[Shown]:
         ("trained on", *_HEADS, "spread (sd)", "its masks, mIoU", "mIoU from exact"),
         [
             [
-                Cell(NAMES.get(row["name"], row["name"])),
+                Cell(_TRAINED_ON.get(row["name"], row["name"])),
                 *(
                     Cell(
                         _figure(row[name]["mean"]),
