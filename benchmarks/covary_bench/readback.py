@@ -20,7 +20,8 @@ import argparse
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ def compare(root: Path, cache: Path) -> dict[str, Any]:
     found: dict[str, dict[int, str]] = {}
     with progress(len(kept) * len(readers)) as report:
         for name, pairs in readers.items():
-            found[name] = _once(name, pairs, lambda n, name=name: report(name, n))  # type: ignore[misc]
+            found[name] = _once(name, pairs, partial(report, name))
             if found[name].keys() != kept:
                 raise SystemExit(f"{name}: other seeds than the manifest says")
             if found[name] != found["covary"]:
@@ -133,7 +134,9 @@ def _seeds_once(head: dict[str, Any], shards: list[dict[str, Any]]) -> set[int]:
     return set(times) - {int(seed) for shard in shards for seed in shard["left_out"]}
 
 
-def _once(name: str, pairs: Iterator[tuple[int, str]], report: Any) -> dict[int, str]:
+def _once(
+    name: str, pairs: Iterator[tuple[int, str]], report: Callable[[int], None]
+) -> dict[int, str]:
     found: dict[int, str] = {}
     for seed, digest in pairs:
         if seed in found:
