@@ -18,6 +18,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Read when huggingface_hub is first imported: whatever a test does, nothing may be fetched.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+# Read by Ray's workers and drivers, which otherwise put a function of their own in print's place.
+os.environ["RAY_TQDM_PATCH_PRINT"] = "0"
+
 # No deadline: how long an example takes says more about the machine than about covary.
 settings.register_profile(
     "covary",

@@ -184,7 +184,10 @@ def test_wrong_masks_make_a_worse_network(measured: tuple[Path, dict[str, Any]])
     assert written["training"]["pairs"] == TRAINING.pairs
     assert (folder / data["pictures"]["file"]).exists()
     [shown] = tables("paper-table3", data)
-    assert [row[0].text for row in shown.rows] == ["exact", "shifted"]
+    assert [row[0].text for row in shown.rows] == [
+        "rendered avatars, exact masks",
+        "shifted",
+    ]
 
 
 def test_a_stopped_run_ends_as_if_never_stopped(

@@ -45,14 +45,15 @@ SOURCE = '''
 
     @covary.hookimpl
     def covary_components():
-        return [covary.Component(kind="source", name="odd", target="covary_odd:Odd")]
+        return [covary.Component(kind="source", name="odd", target="odd_source:Odd")]
 '''
 
 
 @pytest.fixture(autouse=True)
 def _odd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     site = tmp_path / "site"
-    write_plugin(site, "odd", SOURCE)
+    # A module of its own name: another file's plugin of this namespace may be in sys.modules.
+    write_plugin(site, "odd", SOURCE, module="odd_source")
     monkeypatch.syspath_prepend(site)
     covary._registry.registry.cache_clear()
 

@@ -37,6 +37,9 @@ from killing import (
 
 ray = pytest.importorskip("ray")
 
+# Ray finds any other of this machine, so those of two test processes would meet.
+pytestmark = pytest.mark.xdist_group("ray")
+
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:

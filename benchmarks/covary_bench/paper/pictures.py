@@ -67,14 +67,17 @@ def save_rows(rows: Sequence[Row], path: Path) -> dict[str, Any]:
     """Write the rows one below the other as WebP, and say what they are, as plain data.
 
     Args:
-        rows: with tiles of one size and equally many.
+        rows: with tiles of one size; where one has fewer than others it ends in white.
         path: ends in ``.webp``; its folder is made if need be.
 
     Raises:
         OutputError: it cannot be written.
     """
     output_folder(path.parent)
-    whole = torch.cat([torch.cat(list(row.tiles), dim=2) for row in rows], dim=1)
+    blank = torch.full_like(rows[0].tiles[0], 255)
+    most = max(len(row.tiles) for row in rows)
+    filled = [[*row.tiles, *[blank] * (most - len(row.tiles))] for row in rows]
+    whole = torch.cat([torch.cat(tiles, dim=2) for tiles in filled], dim=1)
     with replacing(path) as temporary:
         to_pil(whole).save(temporary, format="WEBP", quality=70, method=6)
     return {
