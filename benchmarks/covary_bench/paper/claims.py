@@ -137,9 +137,8 @@ def _middle_c(data: Mapping[str, Any]) -> Iterator[Claim]:
     space = own_space(data)
     rows = [row for row in data["rows"] if (row["k"], row["space"]) == (4, space)]
     cutoffs = sorted({row["c"] for row in rows})
-    edge = round(len(cutoffs) * _EDGE)
-    middle = cutoffs[edge : len(cutoffs) - edge]
-    if not middle or not edge:
+    middle = middle_third(cutoffs)
+    if not middle:
         return
     for rule in _RULES:
         own = [row for row in rows if row["rule"] == rule]
@@ -150,6 +149,7 @@ def _middle_c(data: Mapping[str, Any]) -> Iterator[Claim]:
             f"{space.upper()}, k = 4, mIoU",
             best["c"] in middle,
             {f"c = {row['c']}": row["miou"] for row in own},
+            _sure(data, [f"{rule}, {space}, a middle c over the others"]),
         )
 
 
@@ -194,6 +194,12 @@ _TESTS: Mapping[str, Callable[[Mapping[str, Any]], Iterator[Claim]]] = {
     "paper-table4": _table4,
     "paper-s3": _s3,
 }
+
+
+def middle_third(cutoffs: Sequence[int]) -> Sequence[int]:
+    """Those in the middle of ascending cutoffs, without a third at either end; none of very few."""
+    edge = round(len(cutoffs) * _EDGE)
+    return cutoffs[edge : len(cutoffs) - edge] if edge else ()
 
 
 def own_space(data: Mapping[str, Any]) -> str:
