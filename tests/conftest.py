@@ -14,6 +14,8 @@ pytest_plugins = ["covary.testing.plugin"]
 # One worker a core, one thread a worker: numerical libraries read this when they are first
 # imported, and twice as many threads as cores make small fits ten times as slow.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# As numba starts it sets the OpenMP threads of torch as well, to this many.
+os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 
 # Read when huggingface_hub is first imported: whatever a test does, nothing may be fetched.
 os.environ["HF_HUB_OFFLINE"] = "1"

@@ -10,8 +10,8 @@ pairs of each; checked is that
 - the three readers give the same pixels, of images and masks, for every pair;
 - masks are single-channel and hold no value but those of the classes.
 
-``seconds`` are those that the shards took their workers, as their records tell; they need not be
-of a quiet machine.
+``worker_seconds`` are those that the shards took each worker, as their records tell; they need not
+be of a quiet machine.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--cache", type=Path, default=Path("bench/readback"), help="of datasets")
-    parser.add_argument("--command", default="", help="that made the data set, for the results")
+    parser.add_argument("--made-by", default="", help="the command that made it, for the results")
     parser.add_argument("--remark", default="", help="kept in the results")
     parser.add_argument("--name", default="readback")
     parser.add_argument("--out", type=Path, default=RESULTS)
@@ -193,7 +193,13 @@ def main() -> None:
     found = compare(args.folder, args.cache)
     found["worker_seconds"] = _seconds(args.folder)
     print_table("read back", [{"reader": name, "pairs": n} for name, n in found["pairs"].items()])
-    data = {"method": __doc__, "command": args.command, "remark": args.remark, **found}
+    data = {
+        "method": __doc__,
+        "command": f"python -m covary_bench.readback {args.folder}",
+        "made_by": args.made_by,
+        "remark": args.remark,
+        **found,
+    }
     print(write_results(args.name, data, args.out))
 
 
