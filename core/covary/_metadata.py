@@ -1,17 +1,37 @@
-"""What the metadata of installed packages says about plugins that covary never sees."""
+"""What the metadata of installed packages says: versions, and plugins that covary never sees."""
 
 from __future__ import annotations
 
 import difflib
 import re
 from collections.abc import Iterable, Iterator
-from importlib.metadata import Distribution, EntryPoint, EntryPoints, distributions
+from importlib.metadata import (
+    Distribution,
+    EntryPoint,
+    EntryPoints,
+    PackageNotFoundError,
+    distributions,
+    version,
+)
 
 from ._hooks import COMMANDS, GROUP
 
-__all__ = ["misspelt_groups", "plugin_without_entry_point", "silent_dependents"]
+__all__ = [
+    "installed_version",
+    "misspelt_groups",
+    "plugin_without_entry_point",
+    "silent_dependents",
+]
 
 _OURS = (GROUP, COMMANDS)
+
+
+def installed_version(distribution: str) -> str:
+    """The version of an installed distribution, or "" where it is not installed."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return ""
 
 
 def misspelt_groups(points: EntryPoints) -> Iterator[tuple[EntryPoint, str]]:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, entry_points, requires, version
+from importlib.metadata import entry_points, requires
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from ._deep import attempt, dangerous_plugins_disabled, trials
 from ._explain import ADD_ENTRY_POINT
 from ._hooks import GROUP
 from ._imports import heavy_imports
-from ._metadata import silent_dependents
+from ._metadata import installed_version, silent_dependents
 from ._registry import (
     BUILTIN,
     Problem,
@@ -92,7 +92,7 @@ def examine(avoid: Collection[str] = ()) -> dict[str, Any]:
     ]
     remarks = [*_silent_dependents(), *_heavy_plugins(avoid), *_cuda_verdict(driver, cuda)]
     return {
-        "covary": _version(BUILTIN),
+        "covary": installed_version(BUILTIN),
         "python": platform.python_version(),
         "executable": sys.executable,
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -146,29 +146,22 @@ def finding(error: CovaryError) -> str:
     return str(CovaryError(error.what, expected=error.expected, got=error.got))
 
 
-def _version(distribution: str) -> str:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return ""
-
-
 def _packages() -> dict[str, str]:
     """Versions of covary's requirements, and of the optional packages that are installed."""
-    found = {name: _version(name) or "not installed" for name in _required()}
-    found.update({name: _version(name) for name in _OPTIONAL if _version(name)})
+    found = {name: installed_version(name) or "not installed" for name in _required()}
+    found.update({name: installed_version(name) for name in _OPTIONAL if installed_version(name)})
     return dict(sorted(found.items()))
 
 
 def _cuda_majors() -> dict[str, str]:
     """The major version of CUDA that installed packages were built for, empty where none."""
     names = [name for name in ("torch", *_OPTIONAL) if _BUILT_FOR_CUDA.fullmatch(name)]
-    return {name: _cuda_major(name) for name in names if _version(name)}
+    return {name: _cuda_major(name) for name in names if installed_version(name)}
 
 
 def _cuda_major(distribution: str) -> str:
     """As the package's name, its version, or the CUDA packages that it requires have it."""
-    texts = [distribution, _version(distribution), *(requires(distribution) or ())]
+    texts = [distribution, installed_version(distribution), *(requires(distribution) or ())]
     for text in texts:
         if found := re.search(r"cuda(\d+)x|[-+]cu(\d\d)\d?\b|^cuda-toolkit\D*(\d+)", text):
             return next(group for group in found.groups() if group)
@@ -184,7 +177,7 @@ def _required() -> Iterator[str]:
 
 def _broken_requirements() -> Iterator[Problem]:
     for name in _required():
-        if not _version(name):
+        if not installed_version(name):
             yield Problem(
                 BUILTIN, name, "covary requires it and it is not installed", _install(name)
             )

@@ -12,12 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ._metadata import installed_version
 from ._registry import find
 from .context import RunContext, resolve_device
 from .errors import CovaryError, InputError, PluginError
@@ -413,14 +414,9 @@ def _machine_data(device: torch.device) -> dict[str, Any]:
     return data
 
 
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _VERSIONS:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+@cache  # asked for at every result, of which data sets have millions
+def _versions() -> Mapping[str, str]:
+    return {name: installed_version(name) or "not installed" for name in _VERSIONS}
 
 
 def _changes(before: dict[str, Any], after: dict[str, Any]) -> tuple[str, ...]:

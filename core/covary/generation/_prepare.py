@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any, cast, get_args
 
+from .._metadata import installed_version
 from .._registry import Registered, checkpoint_path, find, registry
 from .._seeds import Seeds
 from .._stages import Part, component
@@ -165,22 +166,15 @@ def _origin(entry: Registered) -> dict[str, str]:
 
 def _versions(writer: Registered) -> dict[str, str]:
     """Versions of covary, of what it computes with, and of what the writer needs."""
-    found = {name: _version(name) or "not installed" for name in _PACKAGES}
+    found = {name: installed_version(name) or "not installed" for name in _PACKAGES}
     for module in writer.component.requires:
-        if known := _version(module):
+        if known := installed_version(module):
             found[module] = known
             continue
         # A search through all distributions, for the few modules that are not named as theirs.
         for name in packages_distributions().get(module, ()):
             found[name] = version(name)
     return found
-
-
-def _version(distribution: str) -> str:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return ""
 
 
 def _inputs(recipe: Recipe) -> Iterator[tuple[str, str]]:

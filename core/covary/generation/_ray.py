@@ -12,12 +12,12 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from .._metadata import installed_version
 from ..errors import CovaryError, InputError, MissingPackageError, PluginError
 from ..samples import Shard
 from ._executor import DEATHS, Finished, GivenUp, Listener, Made
@@ -275,7 +275,7 @@ def _check_node(job: Job, root: Path, job_hash: str) -> None:
         if "version" in origin:
             wanted[origin["distribution"]] = origin["version"]
     for name, there in wanted.items():
-        if (here := _version(name)) != there:
+        if (here := installed_version(name) or "not installed") != there:
             raise InputError(
                 node, expected=f"{name} {there}, as the driver has it", got=here,
                 fix="install the same packages on every node",
@@ -287,13 +287,6 @@ def _job_hash(root: Path) -> str:
         return hashlib.sha256(Folder(root).job.read_bytes()).hexdigest()
     except OSError:
         return ""
-
-
-def _version(distribution: str) -> str:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def _ray() -> Any:
