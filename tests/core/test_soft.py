@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import covary
 from covary import ClusterMap, Foreground, InputError, StyleSummary, pixel_confidence, soft_mask
 from covary.testing.data import blobs, overlapping
-from covary.testing.memory import host_peak
+from covary.testing.memory import host_peak, map_large_blocks
 from covary.testing.strategies import summaries
 
 Array = np.ndarray[Any, Any]
@@ -148,6 +148,7 @@ def test_the_summary_is_read_in_chunks() -> None:
     clusters = ClusterMap.from_labels(labels, start, size=half.size, inertia=0.0, iterations=1)
     foreground = chosen(clusters, [True, False, False, True])
     soft_mask(half, clusters, foreground)  # once before, to load what torch loads
+    map_large_blocks()
     with host_peak() as peak:
         soft_mask(half, clusters, foreground)
         pixel_confidence(half, clusters)

@@ -33,7 +33,7 @@ from covary.testing.contracts._base import (
 )
 from covary.testing.contracts._rules import refuses
 from covary.testing.data import blobs, layouts, overlapping
-from covary.testing.memory import host_peak
+from covary.testing.memory import host_peak, map_large_blocks
 from covary.testing.reference import best_inertia, canonical, distances, float64_lloyd
 from covary.testing.strategies import seeds
 
@@ -372,6 +372,7 @@ class ClustererContract(Contract):
         colours = rng.integers(0, 240, (features, 4), np.uint8)[:, rng.integers(0, 4, 320 * 320)]
         planes = torch.from_numpy(colours + rng.integers(0, 16, colours.shape, np.uint8))
         clusterer.fit(StyleSummary(planes[:, :400].T, (20, 20)))  # loads what it loads only once
+        map_large_blocks()
         with host_peak() as peak:
             clusterer.fit(StyleSummary(planes.T, size))
         assert peak.bytes is not None  # noqa: S101  (for the type checker)
