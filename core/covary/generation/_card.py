@@ -62,7 +62,7 @@ def command(job: Job, writer: Writer) -> str:
     words += ["--format", job.writer.use.removeprefix("covary/"), "--task", job.task]
     if job.task == "instances":
         words += ["--classes", ",".join(job.classes[1:])]
-    words += ["--val", f"{job.val:g}", "--shard-size", str(job.shard_size)]
+    words += ["--val", _exact(job.val), "--shard-size", str(job.shard_size)]
     words += ["--together", str(job.together)] if job.together != 1 else []
     words += ["--seed", str(job.seed)] if job.seed is not None else []
     default, filters = Filters(), job.filters
@@ -70,10 +70,18 @@ def command(job: Job, writer: Writer) -> str:
     for name in ("min_area", "max_area", "min_confidence"):
         value = getattr(filters, name)
         if value != getattr(default, name):
-            words += [f"--{name.replace('_', '-')}", f"{value:g}"]
+            words += [f"--{name.replace('_', '-')}", _exact(value)]
     for name, value in _own_params(writer).items():
         words += ["--set", f"writer.{name}={json.dumps(value)}"]
+    # Left to itself it would take a GPU where there is one, which rounds differently.
+    words += ["--device", job.kind_of_device]
     return shlex.join([*words, "--name", job.name, "-o", "DIR"])
+
+
+def _exact(value: float) -> str:
+    """A number that reads back as the same, in few digits where they do: ``1``, ``0.05``."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)
 
 
 def _front_matter(job: Job, counts: Counts, writer: Writer, dataset: DataSet) -> str:
@@ -181,7 +189,9 @@ def _left_out(job: Job, counts: Counts) -> str:
     if filters.min_confidence > 0:
         asked.append(f"a confidence of at least {filters.min_confidence:g}")
     rule = f"A pair needs {', '.join(asked)}." if asked else "There were no filters."
-    rows = [(kind, f"{number:,}") for kind, number in counts.left_out.most_common()]
+    # By name where two are as frequent: the order in which shards were counted is chance.
+    listed = sorted(counts.left_out.items(), key=lambda item: (-item[1], item[0]))
+    rows = [(kind, f"{number:,}") for kind, number in listed]
     rows += [("failed", f"{counts.failures:,}")] if counts.failures else []
     if not rows:
         return f"## What was left out\n\n{rule} No seed was left out."
@@ -196,10 +206,11 @@ def _making(job: Job, writer: Writer) -> str:
         (where, _code(data["id"]), f"{data['distribution']} {data.get('version', '')}".strip())
         for where, data in job.components.items()
     ]
+    device = job.kind_of_device.upper()
     text = (
         f"## How it was made\n\n```console\n$ {command(job, writer)}\n```\n\n"
         f"`{PIPELINE}` is the whole recipe. With the versions below the command gives the same "
-        f"bytes on a {job.device.upper()} of the same kind, however often it is interrupted.\n\n"
+        f"bytes on a {device} of the same kind, however often it is interrupted.\n\n"
         f"{_table(('stage', 'component', 'from'), rows)}\n\n"
         f"{_table(('package', 'version'), list(job.versions.items()))}"
     )

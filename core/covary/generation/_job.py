@@ -37,7 +37,7 @@ class Job(BaseModel):
     shard_size: int
     together: int
     device: str
-    """``cpu`` or ``cuda``: the two round differently."""
+    """``cpu``, ``cuda`` or ``cuda:1``; what counts is the kind, as these round differently."""
     writer: Spec
     components: dict[str, dict[str, str]]
     """Distribution and version of every component, by its place in the recipe, and the writer's."""
@@ -56,10 +56,15 @@ class Job(BaseModel):
         """What writers are told."""
         return DataSet(self.name, self.task, self.classes, shards, pairs or {})
 
+    @property
+    def kind_of_device(self) -> str:
+        """``cpu`` or ``cuda``: whichever GPU of a machine it is."""
+        return self.device.partition(":")[0]
+
     def published(self) -> dict[str, Any]:
-        """As plain data that says nothing about where files lie on this machine."""
+        """As plain data that says nothing about where files lie on this machine, or which GPU."""
         data: dict[str, Any] = _without_folders(self.model_dump(mode="json"))
-        return data
+        return data | {"device": self.kind_of_device}
 
     def differences(self, other: Job) -> list[str]:
         """What differs from another job, as ``seeds: 0-9 -> 0-19``."""
