@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
+import re
+import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import OutputError
 
-__all__ = ["file_sha256", "foreign_content", "output_folder", "replacing", "unwritable"]
+__all__ = [
+    "drop_leftovers",
+    "file_sha256",
+    "foreign_content",
+    "output_folder",
+    "replacing",
+    "unwritable",
+]
+
+_LEFTOVER = re.compile(r"\..+\.[0-9a-f]{12}\.part")
 
 
 @contextmanager
@@ -23,11 +33,12 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     temporary: Path | None = None
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
-        temporary = Path(name)
+        name = path.parent / f".{path.name}.{secrets.token_hex(6)}.part"
+        # Not tempfile, whose files are for their owner alone: to give them the usual mode one has
+        # to ask for the umask, which is to set it, for all threads, for a moment.
+        os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        temporary = name
         yield temporary
-        temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OutputError:
         raise  # from a block that writes another file too, and names that one
@@ -36,6 +47,16 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def drop_leftovers(folder: Path) -> None:
+    """Remove what :func:`replacing` left in a folder where its process was killed.
+
+    For folders in which nobody else is writing.
+    """
+    with suppress(OSError):
+        for path in [path for path in folder.iterdir() if _LEFTOVER.fullmatch(path.name)]:
+            path.unlink(missing_ok=True)
 
 
 def output_folder(path: str | os.PathLike[str]) -> Path:
@@ -86,10 +107,3 @@ def foreign_content(head: bytes) -> tuple[str, str] | None:
     if text.startswith(b"version https://git-lfs"):
         return "a Git-LFS pointer", "fetch the file itself with 'git lfs pull'"
     return None
-
-
-def _umask() -> int:
-    # There is no way to read the mask without setting it.
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

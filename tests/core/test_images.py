@@ -18,6 +18,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from covary import InputError, OutputError, read_image, write_png
+from covary.files import drop_leftovers
 from covary.images import output_folder, replacing, to_pil
 
 RNG = np.random.RandomState(0)
@@ -320,7 +321,7 @@ class TestWriting:
         def refuse(*_: object, **__: object) -> None:
             raise PermissionError(13, "Permission denied")
 
-        monkeypatch.setattr("tempfile.mkstemp", refuse)
+        monkeypatch.setattr("os.open", refuse)
         with pytest.raises(OutputError, match=r"cannot write .*a\.png.*Permission denied"):
             write_png(torch.zeros(3, 2, 2).byte(), tmp_path / "a.png")
 
@@ -371,6 +372,24 @@ class TestReplacing:
             pass
         (tmp_path / "b").touch()
         assert (tmp_path / "a").stat().st_mode == (tmp_path / "b").stat().st_mode
+
+    def test_the_umask_is_left_alone(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        # To read it is to set it, for all threads: their files would be open to everybody.
+        monkeypatch.setattr("os.umask", lambda mask: pytest.fail("the umask is set"))
+        with replacing(tmp_path / "a"):
+            pass
+
+    def test_what_a_killed_process_leaves_is_known(self, tmp_path: Path) -> None:
+        others = {".a.swp", "a.part", ".a.part", ".a.12345.part"}
+        for name in others:
+            (tmp_path / name).touch()
+        killed = replacing(tmp_path / "a")
+        with killed as temporary:
+            assert temporary.exists()
+            drop_leftovers(tmp_path)
+            assert {path.name for path in tmp_path.iterdir()} == others
+            temporary.touch()
+        drop_leftovers(tmp_path / "no such folder")
 
 
 class TestOutputFolder:
