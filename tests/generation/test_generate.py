@@ -26,6 +26,7 @@ from covary import (
     OutputError,
     PluginError,
 )
+from covary.files import replacing
 from covary.generation import read_manifest, read_status
 from covary.generation._executor import Listener
 from covary.generation._folder import Folder
@@ -405,6 +406,34 @@ class TestInterruptions:
                     make(folder, **small)
             make(folder, **small)
             assert content(folder) == content(tmp_path / "whole"), f"after {limit} calls"
+
+    @pytest.mark.parametrize("writer", ["folder", "webdataset"])
+    def test_all_that_is_there_has_reached_the_disk(
+        self, tmp_path: Path, writer: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A power failure takes what is not on it: files, and the names in folders."""
+        synced = set[int]()
+        monkeypatch.setattr(os, "fsync", lambda handle: synced.add(os.fstat(handle).st_ino))
+        folder = tmp_path / "data"
+        make(folder, writer=writer, seeds=range(6))
+        (folder / ".covary" / "staging").rmdir()
+        assert {
+            path.relative_to(folder).as_posix()
+            for path in [folder, *folder.rglob("*")]
+            if path.stat().st_ino not in synced
+        } == {".covary/lock", ".covary/progress.json"}
+
+    def test_half_a_file_of_a_killed_driver_does_not_stay(
+        self, tmp_path: Path, whole: Path
+    ) -> None:
+        make(tmp_path / "data", on=_GivesUp("train-00001"))
+        killed = [replacing(tmp_path / "data" / name) for name in ("manifest.jsonl", "README.md")]
+        killed.append(replacing(Folder(tmp_path / "data").record("train-00000")))
+        for one in killed:
+            one.__enter__().write_text("half")
+        make(tmp_path / "data")
+        assert content(tmp_path / "data") == content(whole)
+        assert not [*(tmp_path / "data").rglob("*.part")]
 
     def test_a_finished_data_set_is_left_alone(self, tmp_path: Path) -> None:
         make(tmp_path / "data")

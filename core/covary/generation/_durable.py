@@ -3,12 +3,36 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..files import replacing, unwritable
 
-__all__ = ["move_all", "sync_file", "sync_folder", "write_text"]
+__all__ = [
+    "make_folder",
+    "move_all",
+    "replacing_for_good",
+    "sync_file",
+    "sync_folder",
+    "write_text",
+]
+
+
+@contextmanager
+def replacing_for_good(path: Path) -> Iterator[Path]:
+    """A temporary path that takes the name of ``path`` after the block, even in a power failure.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    with replacing(path) as temporary:
+        yield temporary
+        sync_file(temporary)
+    try:
+        sync_folder(path.parent)
+    except OSError as error:
+        raise unwritable(path, error) from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -17,13 +41,23 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    with replacing(path) as temporary:
+    with replacing_for_good(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-        sync_file(temporary)
-    try:
-        sync_folder(path.parent)
-    except OSError as error:
-        raise unwritable(path, error) from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those that it is in, for good.
+
+    Raises:
+        OSError: as the system has it.
+    """
+    missing = []
+    while not folder.is_dir():
+        missing.append(folder)
+        folder = folder.parent
+    for one in reversed(missing):
+        one.mkdir(exist_ok=True)
+        sync_folder(one.parent)
 
 
 def move_all(names: Iterable[str], source: Path, target: Path) -> None:
@@ -35,9 +69,11 @@ def move_all(names: Iterable[str], source: Path, target: Path) -> None:
     folders = set()
     for name in names:
         place = target / name
-        place.parent.mkdir(parents=True, exist_ok=True)
+        if place.parent not in folders:
+            # Files in a folder are lost with its name, which is on the disk only with its parent.
+            make_folder(place.parent)
+            folders.add(place.parent)
         os.replace(source / name, place)
-        folders.add(place.parent)
     for folder in sorted(folders):
         sync_folder(folder)
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..files import unwritable
+from ..files import drop_leftovers, unwritable
+from ._durable import make_folder
 
 __all__ = ["CARD", "MANIFEST", "OWN", "PIPELINE", "PREVIEW", "Folder"]
 
@@ -47,7 +48,7 @@ class Folder:
         """
         for folder in (self.records, self.staging, self.previews):
             try:
-                folder.mkdir(parents=True, exist_ok=True)
+                make_folder(folder)
             except OSError as error:
                 raise unwritable(self.root, error) from error
 
@@ -66,6 +67,8 @@ class Folder:
             shutil.rmtree(outer, ignore_errors=True)
 
     def drop_staged(self) -> None:
-        """Remove what workers left that did not come to their end."""
+        """Remove what workers and drivers left that did not come to their end."""
         shutil.rmtree(self.staging, ignore_errors=True)
+        for folder in (self.root, self.state, self.records, self.previews):
+            drop_leftovers(folder)
         self.make()

@@ -13,10 +13,9 @@ from typing import Any
 
 from .._seeds import Seeds
 from ..errors import InputError
-from ..files import replacing
 from ..recipe import Spec
 from ..samples import DataSet, Shard
-from ._durable import sync_file, sync_folder
+from ._durable import replacing_for_good
 from ._folder import Folder
 from ._job import Job
 from ._record import ShardRecord
@@ -41,15 +40,12 @@ def write_manifest(
     data = job.published()
     head = {key: data[key] for key in ("format", "name", "task", "classes")}
     head |= {"counts": counts, "writer": data["writer"], "versions": data["versions"], "job": data}
-    with replacing(path) as temporary:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(json.dumps(head) + "\n")
-            for record in records:
-                line = record.data()
-                del line["seconds"], line["worker"]
-                file.write(json.dumps(line) + "\n")
-        sync_file(temporary)
-    sync_folder(path.parent)
+    with replacing_for_good(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        file.write(json.dumps(head) + "\n")
+        for record in records:
+            line = record.data()
+            del line["seconds"], line["worker"]
+            file.write(json.dumps(line) + "\n")
 
 
 def read_manifest(folder: str | os.PathLike[str]) -> tuple[DataSet, Spec]:

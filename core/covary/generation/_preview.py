@@ -12,10 +12,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from .._drawing import Marked, overlay
-from ..files import replacing
-from ..images import write_png
+from ..images import encode_png
 from ..sheet import Drawing, Tile, contact_sheet
 from ..types import Box
+from ._durable import replacing_for_good
 
 if TYPE_CHECKING:
     from ..samples import Sample, Shard
@@ -66,7 +66,7 @@ class Preview:
         if tensors:
             # save_file would tell of a full disk with an error of its own.
             data = save(tensors, {"about": json.dumps(about)})
-            with replacing(path) as temporary:
+            with replacing_for_good(path) as temporary:
                 temporary.write_bytes(data)
         else:
             path.unlink(missing_ok=True)
@@ -80,7 +80,8 @@ def write_preview(previews: Iterable[Path], job: Job, path: Path) -> bool:
     """
     tiles = [tile for preview in previews for tile in _tiles(preview, job)][:_PAIRS]
     if tiles:
-        write_png(contact_sheet(tiles), path)
+        with replacing_for_good(path) as temporary:
+            encode_png(contact_sheet(tiles), temporary)
     else:
         path.unlink(missing_ok=True)
     return bool(tiles)
