@@ -89,6 +89,17 @@ def test_workers_that_never_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         make(tmp_path / "data")
 
 
+def test_those_that_begin_do_the_work_of_those_that_never_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where memory is enough for one worker, but not for three."""
+    only_one = f"import os; os.mkdir({str(tmp_path / 'taken')!r})\n"
+    monkeypatch.setattr(_local, "_START", only_one + _local._START)
+    report = make(tmp_path / "data", workers=3)
+    assert report.finished
+    assert report.total == 8
+
+
 @pytest.mark.skipif(os.name != "posix", reason="pipes as POSIX has them")
 def test_a_worker_ends_with_its_driver() -> None:
     """Closing its stdin is what the end of a driver does, whichever way it ends."""

@@ -135,14 +135,11 @@ class _Crew:
         reason = worker.end()
         shard = worker.shard
         if not worker.ready:
+            self._again.append(shard)
             self._stillborn += 1
             if self._stillborn >= DEATHS:
-                raise PluginError(
-                    "workers die before they begin",
-                    got=reason,
-                    fix="try workers=1, which works in this process and shows what is wrong",
-                )
-            self._again.append(shard)
+                self._do_without(reason)
+                return
         else:
             self._deaths[shard.name] += 1
             if self._deaths[shard.name] >= DEATHS:
@@ -151,6 +148,20 @@ class _Crew:
                 self._hear(Made(shard.name, 0))
                 self._again.append(shard)
         self.hire()
+
+
+    def _do_without(self, reason: str) -> None:
+        """Hire no more in the place of those that never begin: there may be memory for fewer only.
+
+        Raises:
+            PluginError: nobody is left.
+        """
+        if not self._workers:
+            raise PluginError(
+                "workers die before they begin",
+                got=reason,
+                fix="try workers=1, which works in this process and shows what is wrong",
+            )
 
 
 class _Worker:
