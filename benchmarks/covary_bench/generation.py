@@ -36,7 +36,7 @@ from .report import RESULTS, print_table, spread, write_results
 
 if TYPE_CHECKING:
     import covary
-    from covary.generation._executor import Executor
+    from covary.generation import Executor
 
 __all__ = ["cost", "main", "runs", "stages", "together"]
 
@@ -143,7 +143,7 @@ def cost(rate: float, price: float) -> float:
 @contextmanager
 def one_thread() -> Iterator[None]:
     """One thread for arithmetic in the block, as every worker has."""
-    from covary.generation._maker import single_thread
+    from covary.generation import single_thread
 
     with single_thread():
         yield
@@ -192,8 +192,7 @@ def _run(
 
 def _executor(way: str, workers: int, device: str) -> Executor:
     """Workers that are processes of their own even where there is one."""
-    from covary.generation._local import LocalExecutor
-    from covary.generation._ray import RayExecutor
+    from covary.generation import LocalExecutor, RayExecutor
 
     if way == "local":
         return LocalExecutor(workers)

@@ -29,9 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import covary
-from covary._seeds import Seeds
 from covary.files import file_sha256
-from covary.generation import read_manifest
+from covary.generation import Seeds, read_manifest
 
 from .progress import progress
 from .report import RESULTS, print_table, write_results

@@ -30,12 +30,12 @@ __all__ = [
 Colour = tuple[int, int, int]
 Rectangle = tuple[float, float, float, float]
 
-# Paul Tol's "bright" and "muted" sets: told apart by colour-blind readers and in print.
 PALETTE: tuple[Colour, ...] = (
     (68, 119, 170), (238, 102, 119), (34, 136, 51), (204, 187, 68), (102, 204, 238),
     (170, 51, 119), (187, 187, 187), (51, 34, 136), (136, 204, 238), (68, 170, 153),
     (17, 119, 51), (153, 153, 51), (221, 204, 119), (204, 102, 119), (136, 34, 85),
 )  # fmt: skip
+"""Paul Tol's "bright" and "muted" sets, RGB: told apart by colour-blind readers and in print."""
 # Without grey, which is what the background is shown in.
 _COLOURS = tuple(colour for colour in PALETTE if len(set(colour)) > 1)
 OBJECTS, PARTS = 0.6, 0.8

@@ -39,6 +39,7 @@ __all__ = [
     "PluginError",
     "UnknownNameError",
     "did_you_mean",
+    "unknown_name",
 ]
 
 
@@ -119,6 +120,17 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if close:
         return f"did you mean {close[0]!r}?"
     return f"choose from: {', '.join(names)}" if names else "there are none to choose from"
+
+
+def unknown_name(what: str, name: str, known: Iterable[str]) -> UnknownNameError:
+    """The error for a name that is not among ``known``: lists them and suggests the closest."""
+    names = tuple(known)
+    return UnknownNameError(
+        what,
+        expected=f"one of {', '.join(names)}",
+        got=repr(name),
+        fix=did_you_mean(name, names),
+    )
 
 
 def _rebuild(cls: type[CovaryError], what: str, expected: str, got: str, fix: str) -> CovaryError:

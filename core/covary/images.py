@@ -11,16 +11,19 @@ import numpy.typing as npt
 import torch
 from PIL import Image, ImageOps
 
+from ._drawing import PALETTE, tinted
 from .errors import InputError
 from .files import output_folder, replacing, unwritable
 from .types import check_image
 
 __all__ = [
+    "PALETTE",
     "encode_png",
     "output_folder",
     "read_image",
     "replacing",
     "stored_values",
+    "tinted",
     "to_pil",
     "unwritable",
     "write_png",

@@ -19,6 +19,7 @@ import torch
 from click.testing import CliRunner, Result
 
 import covary
+import covary.settings
 import tiny_components
 from covary._cli.batch import _uninterrupted
 from covary._cli.commands import offered_commands
@@ -207,7 +208,7 @@ def test_set_changes_parameters_and_components(out: Path) -> None:
 
 def test_text_that_is_not_toml_is_text() -> None:
     recipe = registry().preset("avatars").recipe
-    changed = covary._cli.settings.override(
+    changed = covary.settings.override(
         recipe, ["source.checkpoint=a b.safetensors", "foreground.theta=[1, 2]"]
     )
     assert changed.source.params["checkpoint"] == "a b.safetensors"

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import covary
-from covary._cli.settings import override, with_detector
 from covary._registry import registry
 from covary.cli import cli
 from covary.provenance import file_sha256, read_provenance
+from covary.settings import override, with_detector
 
 SMALL = ("--set", "source.resolution=48", "--set", "source.n=6")
 FILES = {

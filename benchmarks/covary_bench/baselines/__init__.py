@@ -12,6 +12,8 @@ Each is written from its paper's description; docs/explanation/baselines.md says
 
 from __future__ import annotations
 
+from covary.errors import unknown_name
+
 from .activations import FrozenGenerator
 from .base import Baseline, Label, Needs
 from .datasetgan import DatasetGAN
@@ -43,13 +45,6 @@ def create(name: str) -> Baseline:
     Raises:
         UnknownNameError: there is none; the message suggests the closest.
     """
-    from covary.errors import UnknownNameError, did_you_mean
-
     if name not in BASELINES:
-        raise UnknownNameError(
-            "the baseline",
-            expected=f"one of {', '.join(BASELINES)}",
-            got=repr(name),
-            fix=did_you_mean(name, BASELINES),
-        )
+        raise unknown_name("the baseline", name, BASELINES)
     return BASELINES[name]()

@@ -18,7 +18,7 @@ from covary.testing.worlds.rooms import Rooms
 from covary_bench.avatars.segmenter import Segmenter, Skill, train_segmenter
 
 if TYPE_CHECKING:
-    from covary.testing.worlds._scene import Canvas, Layer
+    from covary.testing.worlds import Canvas, Layer
 
 __all__ = [
     "BrightLight",

@@ -112,7 +112,7 @@ def _asked(
     prompt: str | None = None,
 ) -> _Asked:
     import covary
-    from covary._cli.settings import override, with_detector
+    from covary.settings import override, with_detector
 
     from .reference import Reference
 
@@ -135,7 +135,7 @@ def _of_segmenter(setting: str) -> bool:
 
 def _params(settings: Sequence[str]) -> dict[str, Any]:
     """The parameters of the segmenter among the settings."""
-    from covary._cli.settings import toml_value
+    from covary.settings import toml_value
     from covary.errors import InputError
 
     params = {}

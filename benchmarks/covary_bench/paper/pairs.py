@@ -19,8 +19,7 @@ import covary
 from covary.evaluation.inputs import open_input
 from covary.evaluation.pairs import LabelMap, Listed
 from covary.files import output_folder, replacing
-from covary.generation import read_manifest
-from covary.generation._pairs import measures
+from covary.generation import measures, read_manifest
 from covary.testing import worlds
 
 from ..baselines import Baseline

@@ -11,9 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from covary._drawing import PALETTE, tinted
 from covary.files import output_folder, replacing
-from covary.images import to_pil
+from covary.images import PALETTE, tinted, to_pil
 
 __all__ = ["Row", "save_rows", "scaled", "shown"]
 

@@ -12,8 +12,8 @@ import click
 
 from ..catalogue import KINDS
 from ..errors import InputError, MissingPackageError
+from ..settings import toml_value
 from .output import json_option, print_json, print_table, progress_bar, remark
-from .settings import toml_value
 
 if TYPE_CHECKING:
     from ..testing.runner import CheckResult

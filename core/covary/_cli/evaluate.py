@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import InputError
+from ..settings import override, toml_value
 from .batch import writable_folder
 from .output import Report, json_option, print_json, print_table, progress_bar, remark
-from .settings import override, toml_value
 
 if TYPE_CHECKING:
     from ..evaluation import Evaluation, InputOptions, Judge, Listed

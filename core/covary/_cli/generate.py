@@ -14,8 +14,8 @@ import click
 
 from ..errors import CovaryError, InputError
 from ..recipe import Recipe, Spec
+from ..settings import override, toml_value
 from .output import json_option, print_json, remark
-from .settings import override, toml_value
 
 if TYPE_CHECKING:
     from ..generation import GenerationProgress, GenerationReport

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ..errors import CovaryError, InputError
+from ..settings import override, with_detector
 from .batch import Batch, writable_folder
 from .output import json_option, print_json, progress_bar, remark
 from .queries import parse_queries
-from .settings import override, with_detector
 
 if TYPE_CHECKING:
     from ..recipe import Recipe

@@ -7,19 +7,31 @@ it all; ``_finish`` describes the whole once all shards are there; ``_folder`` k
 
 from __future__ import annotations
 
+from .._seeds import Seeds
+from ._executor import Executor
 from ._filters import Filters
 from ._generate import generate
+from ._local import LocalExecutor
+from ._maker import single_thread
 from ._manifest import read_manifest
+from ._pairs import measures
 from ._progress import GenerationProgress
+from ._ray import RayExecutor
 from ._report import GenerationReport
 from ._status import Status, read_status
 
 __all__ = [
+    "Executor",
     "Filters",
     "GenerationProgress",
     "GenerationReport",
+    "LocalExecutor",
+    "RayExecutor",
+    "Seeds",
     "Status",
     "generate",
+    "measures",
     "read_manifest",
     "read_status",
+    "single_thread",
 ]

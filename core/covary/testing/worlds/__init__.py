@@ -14,12 +14,22 @@ known exactly. Drawing is analytic and anti-aliased: a scene is the same at any 
 
 from __future__ import annotations
 
-from covary.errors import UnknownNameError, did_you_mean
-from covary.testing.worlds._scene import Field, Layout, Scene, Truth, World
+from covary.errors import unknown_name
+from covary.testing.worlds._scene import Canvas, Field, Layer, Layout, Scene, Truth, World
 from covary.testing.worlds.avatars import Avatars
 from covary.testing.worlds.rooms import Rooms
 
-__all__ = ["WORLDS", "Field", "Layout", "Scene", "Truth", "World", "get"]
+__all__ = [
+    "WORLDS",
+    "Canvas",
+    "Field",
+    "Layer",
+    "Layout",
+    "Scene",
+    "Truth",
+    "World",
+    "get",
+]
 
 _CLASSES: dict[str, type[World]] = {"avatars": Avatars, "rooms": Rooms}
 
@@ -34,10 +44,5 @@ def get(name: str) -> World:
         UnknownNameError: there is none; the message suggests the closest.
     """
     if name not in _CLASSES:
-        raise UnknownNameError(
-            "the world",
-            expected=f"one of {', '.join(WORLDS)}",
-            got=repr(name),
-            fix=did_you_mean(name, WORLDS),
-        )
+        raise unknown_name("the world", name, WORLDS)
     return _CLASSES[name]()

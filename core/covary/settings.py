@@ -1,4 +1,4 @@
-"""``--set``, ``--detector`` and ``--prompt``: a recipe with some of its parameters changed."""
+"""A recipe with some parameters changed by text, as ``--set`` and ``--detector`` do."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import tomllib
 from collections.abc import Sequence
 from typing import Any
 
-from .._registry import find
-from ..errors import InputError, did_you_mean
-from ..recipe import ENTRIES, INSIDE, SLOTS, Recipe
+from ._registry import find
+from .errors import InputError, did_you_mean
+from .recipe import ENTRIES, INSIDE, SLOTS, Recipe
 
 __all__ = ["override", "toml_value", "with_detector"]
 
