@@ -11,9 +11,16 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import covary
-from covary import ClusterMap, Foreground, InputError, StyleSummary, pixel_confidence, soft_mask
+from covary import (
+    ClusterMap,
+    Foreground,
+    InputError,
+    StyleSummary,
+    pixel_confidence,
+    processes,
+    soft_mask,
+)
 from covary.testing.data import blobs, overlapping
-from covary.testing.memory import host_peak, map_large_blocks
 from covary.testing.strategies import summaries
 
 Array = np.ndarray[Any, Any]
@@ -142,19 +149,10 @@ def test_one_cluster_has_no_rival_and_no_foreground() -> None:
 
 
 def test_the_summary_is_read_in_chunks() -> None:
-    summary, start = overlapping(1, size=(160, 160), features=2048, k=4)
-    half = StyleSummary(summary.data.to(torch.float16), summary.size)
-    labels = torch.arange(half.pixels) % 4
-    clusters = ClusterMap.from_labels(labels, start, size=half.size, inertia=0.0, iterations=1)
-    foreground = chosen(clusters, [True, False, False, True])
-    soft_mask(half, clusters, foreground)  # once before, to load what torch loads
-    map_large_blocks()
-    with host_peak() as peak:
-        soft_mask(half, clusters, foreground)
-        pixel_confidence(half, clusters)
-    whole = 4 * half.data.numel()
-    assert peak.bytes is not None
-    assert peak.bytes < whole / 2
+    ended, sizes = processes.call("peaks:soft_masks", 2048, timeout=120)
+    assert ended.status == "ok", ended.reason
+    peak, whole = sizes
+    assert peak < whole / 4
 
 
 def test_what_does_not_belong_together_is_refused() -> None:

@@ -45,9 +45,9 @@ def map_large_blocks(threshold: int = 2**20) -> None:
     """Have the GNU C library map blocks of this many bytes, so that each is gone once it is freed.
 
     As a process frees ever larger blocks, the library takes blocks of up to 32 MiB from its heap,
-    where gaps between them stay resident: a peak then depends on what ran before. For processes
-    that measure memory, not time, as it holds until they end; with other C libraries it does
-    nothing.
+    where gaps between them stay resident: a peak then depends on what ran before. Gaps that are
+    there already are still filled, so call it early. For processes that measure memory, not time,
+    as it holds until they end; with other C libraries it does nothing.
     """
     with suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").mallopt(_M_MMAP_THRESHOLD, threshold)
