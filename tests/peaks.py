@@ -37,6 +37,7 @@ def _two_blocks(rng: np.random.Generator) -> int:
 
 def soft_masks(features: int) -> tuple[int, int]:
     """The peak of a soft mask and a confidence, and the bytes of their summary in float32."""
+    map_large_blocks()
     summary, start = overlapping(1, size=(160, 160), features=features, k=4)
     half = StyleSummary(summary.data.to(torch.float16), summary.size)
     labels = torch.arange(half.pixels) % 4
