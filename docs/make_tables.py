@@ -361,7 +361,8 @@ def _paper(kind: str) -> Iterator[str]:
         return
     data = _read(kind)
     first, count = data["first_seed"], data["seeds"]
-    yield f"Seeds {first} to {first + count - 1}: `{data['command']}`."
+    remark = f" ({data['remark']})" if data["remark"] else ""
+    yield f"Seeds {first} to {first + count - 1}: `{data['command']}`{remark}."
     for shown in tables(kind, data):
         if not shown.detail:
             yield from ("", f"{shown.title}:", "", *markdown(shown))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,11 @@ from covary_bench.avatars.photos import measure as measure_photos
 from covary_bench.cli import bench
 from covary_bench.limits import scenes
 from covary_bench.paper import s2, table1
+from covary_bench.paper.commands import paper as paper_group
+from covary_bench.paper.options import names, numbers
+from covary_bench.paper.pairs import photo_file
 from covary_bench.paper.reference import Reference, exact_mask
+from covary_bench.report import RESULTS
 from covary_plugins.segmenters.unet import make_unet
 from covary_plugins.stylegan2 import Architecture, Generator, save_safetensors
 
@@ -117,6 +122,9 @@ def test_table1_scores_what_presets_give(tmp_path: Path, weights: Path) -> None:
         "blind",
         "supervised",
     }
+    blind = data["parts"]["photos"]["differences"]["the same mask for all"]
+    apart = photos["preset"]["miou"] - photos["the same mask for all"]["miou"]
+    assert blind["mean"] == pytest.approx(apart)
     assert data["skill"]["seeds"] == 2
     assert data["pictures"]["file"] == "paper-table1.webp"
 
@@ -208,6 +216,7 @@ def test_s3_scores_what_pipelines_give(tmp_path: Path, weights: Path) -> None:
         assert row["miou"] == pytest.approx(expected.miou)
         assert row["seconds"]["median"] > 0
     assert [row["n"] for row in data["rows"]] == [3, 6]
+    assert data["difference"] is None  # not at the preset's psi
 
 
 def test_s2_measures_ours_in_a_process_of_its_own(tmp_path: Path, weights: Path) -> None:
@@ -314,6 +323,7 @@ def test_photos_with_masks_by_people(tmp_path: Path, weights: Path, celebamask: 
         tmp_path, "paper-table1-worlds", "table1", "--preset", "worlds", "--set",
         "source.resolution=32", "--set", "source.n=4", "--seeds", "1", "--baselines", "none",
         "--photos", str(celebamask / "CelebA-HQ-img"), "--data", str(celebamask),
+        "--photo-preset", "avatars-photo",
         *judged_by(weights),
     )  # fmt: skip
     assert list(data["parts"]) == ["generated", "own photos", "labelled photos"]
@@ -326,6 +336,14 @@ def test_photos_with_masks_by_people(tmp_path: Path, weights: Path, celebamask: 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
+        (
+            ["table1", "--preset", "worlds", "--baselines", "none", "--photos", "."],
+            "--photo-preset",
+        ),
+        (["table2", "--detector", "file"], "--preset deeprooms"),
+        (["table2", "--set", "clusterer.k=3"], "clusterer.k=3"),
+        (["table3", "--truth", "."], "add --photos"),
+        (["s2", "--preset", "worlds", "--methods", "ours,sis"], "stylegan2"),
         (["table1", "--preset", "ffhq", "--baselines", "none"], "stylegan2-ffhq"),
         (["table1", "--baselines", "sys"], "sis"),
         (["table4", "--preset", "worlds"], "cutoff"),
@@ -341,6 +359,51 @@ def test_errors_say_what_to_do(
     assert isinstance(done.exception, CovaryError), done.output
     assert told in str(done.exception)
     assert not list((tmp_path / "out").glob("*.json"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["s3", "--first-seed", "999"], "1000"),
+        (["table4", "--ks", "5-3"], "2,3,5-8"),
+        (["table4", "--cutoffs", "2-"], "2,3,5-8"),
+        (["s3", "--variants", "0-3"], "2,3,5-8"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_wrong_use(
+    tmp_path: Path, weights: Path, arguments: list[str], told: str
+) -> None:
+    done = paper(tmp_path, *arguments, *judged_by(weights))
+    assert done.exit_code == 2
+    assert told in done.output
+
+
+def test_a_photo_is_one_file(tmp_path: Path) -> None:
+    with pytest.raises(covary.InputError, match="got none"):
+        photo_file(tmp_path, "7")
+    for name in ("7.png", "70.png", "7.jpg"):
+        (tmp_path / name).touch()
+    assert photo_file(tmp_path, "70") == tmp_path / "70.png"
+    with pytest.raises(covary.InputError, match=r"7\.jpg, 7\.png"):
+        photo_file(tmp_path, "7")
+
+
+def test_names_and_numbers_are_taken_once() -> None:
+    assert names("sis, ours,sis") == ("sis", "ours")
+    assert numbers("8,2-4,3") == (2, 3, 4, 8)
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("paper-*.json")), ids=lambda path: path.stem)
+def test_commands_of_committed_results_are_still_understood(path: Path) -> None:
+    words = shlex.split(json.loads(path.read_text("utf-8"))["command"])
+    assert words[:3] == ["covary", "bench", "paper"]
+    assert f"paper-{words[3]}" == path.stem
+    # A data set named in a command is not there: whatever is, serves.
+    known = [str(path.parent) if word == "avatars-10k" else word for word in words]
+    known[0:4] = []
+    command = paper_group.commands[words[3]]
+    with command.make_context(words[3], known) as context:
+        assert context.params["first_seed"] == 1000
 
 
 def test_a_stopped_command_goes_on_with_the_same_figures(

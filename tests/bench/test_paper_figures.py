@@ -20,6 +20,8 @@ from covary_bench.paper.figures import COLUMNS, Figures, compare, difference, su
 from covary_bench.paper.ledger import Ledger
 from covary_bench.paper.pictures import Row, save_rows, scaled, shown
 from covary_bench.paper.study import Study
+from covary_bench.paper.table3 import _over
+from covary_bench.paper.tables import tables
 
 masks = arrays.arrays(np.bool_, (9, 11))
 
@@ -149,6 +151,61 @@ def test_a_claim_within_its_interval_is_not_sure(low: float, high: float, sure: 
     [claim] = [one for one in claims("paper-table4", data) if "LAB beats" in one.claim]
     assert claim.sure is sure
     assert ("within chance" in claim.verdict) is not sure
+
+
+@pytest.mark.parametrize(("skill", "judged"), [(0.85, False), (0.95, True)])
+def test_a_difference_below_the_judges_error_says_so(skill: float, judged: bool) -> None:
+    data = table4({2: 0.5, 4: 0.8, 10: 0.7}, {**BY_C, 2: 0.8}, 0.9, 0.8)
+    data["skill"] = {"miou": skill}
+    found = claims("paper-table4", data)
+    # The best cutoff in the middle is better by 0.1, k = 4 by 0.1.
+    told = {one.judged for one in found if "LAB beats" not in one.claim}
+    assert told == {judged}
+    assert all(("judge's error" in one.verdict) is not judged for one in found[:-1])
+    assert all(one.judged for one in found if "LAB beats" in one.claim), "exact masks need no judge"
+
+
+def networks(*mious: float) -> dict[str, Any]:
+    return _over(mious)
+
+
+@pytest.mark.parametrize(
+    ("ours", "verdict"),
+    [
+        (networks(0.97, 0.98), "confirmed"),
+        (networks(0.94, 0.99), "confirmed, within chance"),
+        (networks(0.90, 0.91), "refuted"),
+        (networks(0.97), "confirmed"),
+    ],
+)
+def test_networks_bear_a_claim_out_if_every_pair_does(ours: Any, verdict: str) -> None:
+    exact = networks(0.98, 0.99)
+    rows = [{"name": "exact", "miou": exact}, {"name": "ours", "miou": ours}]
+    [claim] = claims("paper-table3", {"rows": rows, "goal": 0.03})
+    assert claim.verdict == verdict
+
+
+def test_one_network_has_no_spread() -> None:
+    assert networks(0.5)["sd"] is None
+    assert networks(0.5, 0.7)["sd"] == pytest.approx(0.2 / math.sqrt(2))
+
+
+def test_training_pays_from_so_many_images_on() -> None:
+    def row(what: str, training: float, seconds: float, **more: Any) -> dict[str, Any]:
+        one = {"seconds": training, "peak_mib": 1.0}
+        return {
+            "what": what, "status": "ok", "labelled": 0, "images": 0, "trained": "nothing",
+            "training": one, "seconds": {"median": seconds}, "peak_mib": 1.0, **more,
+        }  # fmt: skip
+
+    rows = [
+        row("ours", 0, 0.5),
+        row("sis", 1.6, 0.1),
+        row("datasetgan", 1, 0.5),
+        row("worlds-unet", 9, 0.1, steps=2, usual_steps=3),
+    ]
+    [shown] = tables("paper-s2", {"rows": rows})
+    assert [one[-1].text for one in shown.rows] == ["-", "4 images", "never", "-"]
 
 
 def test_settings_that_were_not_measured_make_no_claim() -> None:

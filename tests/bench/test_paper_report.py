@@ -138,9 +138,13 @@ def test_the_best_that_may_be_compared_is_bold(folder: Path) -> None:
 def test_a_claim_that_does_not_hold_is_refuted() -> None:
     verdicts = {
         preset: [one.verdict for one in claims("paper-table1", table1(preset, 0.82))]
-        for preset in (0.91, 0.82)
+        for preset in (0.91, 0.82, 0.73)
     }
-    assert verdicts == {0.91: ["confirmed"], 0.82: ["refuted"]}
+    assert verdicts == {
+        0.91: ["confirmed"],
+        0.82: ["refuted, by less than the judge's error"],
+        0.73: ["refuted"],
+    }
 
 
 def committed() -> Iterator[tuple[str, Mapping[str, Any]]]:

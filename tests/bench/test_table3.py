@@ -257,7 +257,7 @@ def test_the_command_writes_the_table(tmp_path: Path) -> None:
     [
         (("--rows", "exactly"), "Did you mean 'exact'"),
         (("--rows", "data"), "the row"),
-        (("--first-pair", "1001"), "within the test"),
+        (("--first-pair", "1001"), "1002 or more"),
     ],
 )
 def test_the_command_refuses_what_it_cannot_do(

@@ -2,82 +2,27 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ..command_line import command_line, device_option, json_option, remark_option, timeout_option
-
-if TYPE_CHECKING:
-    import covary
-
-    from .reference import Reference
-    from .study import Study
+from ..command_line import timeout_option
+from .options import (
+    BUNDLED,
+    FOLDER,
+    NEW_FOLDER,
+    PRESET,
+    Run,
+    names,
+    numbers,
+    pipeline_options,
+    resolution_option,
+    with_run,
+)
 
 __all__ = ["paper"]
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
-
-_PRESET, _PHOTO_PRESET = "avatars", "avatars-photo"
-_BUNDLED = "worlds-unet"
-_WITHOUT_NAMES = frozenset({"as_json", "out", "remark", "work"})
-
-_SHARED = (
-    click.option("--seeds", type=click.IntRange(min=1), default=200, show_default=True),
-    click.option("--first-seed", type=click.IntRange(min=0), default=1000, show_default=True),
-    click.option(
-        "-o",
-        "--out",
-        type=click.Path(file_okay=False, path_type=Path),
-        help="Folder of the results; benchmarks/results unless given.",
-    ),
-    click.option(
-        "--work",
-        type=click.Path(file_okay=False, path_type=Path),
-        default=Path("bench/paper"),
-        show_default=True,
-        help="Folder of unfinished work: a stopped command goes on when it is given again.",
-    ),
-    device_option,
-    remark_option,
-    json_option,
-)
-
-_PIPELINE = (
-    click.option(
-        "--preset", default=_PRESET, show_default=True, help="What is measured, e.g. ffhq."
-    ),
-    click.option(
-        "--checkpoint", metavar="FILE_OR_NAME", help="The generator, if not the preset's own."
-    ),
-    click.option(
-        "--against",
-        default=_BUNDLED,
-        show_default=True,
-        help="The segmenter that says what is true, e.g. upernet.",
-    ),
-    click.option(
-        "--set",
-        "settings",
-        multiple=True,
-        metavar="SLOT.PARAM=VALUE",
-        help="Change a parameter of the preset (clusterer.k=8) or of the segmenter "
-        "(segmenter.checkpoint=DIR). May be repeated.",
-    ),
-)
-
-
-def _with(*groups: Sequence[Callable[[_Command], _Command]]) -> Callable[[_Command], _Command]:
-    def decorate(command: _Command) -> _Command:
-        for option in reversed([option for group in groups for option in group]):
-            command = option(command)
-        return command
-
-    return decorate
+_PHOTO_PRESET = "avatars-photo"
 
 
 @click.group(short_help="The paper's tables, on data that anyone can make again.")
@@ -89,124 +34,14 @@ def paper() -> None:
     """
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """What the options of `_PIPELINE` say."""
-
-    pipe: covary.Pipeline
-    reference: Reference
-    bundled: bool
-    """Whether it is the bundled preset with the bundled judge."""
-    suffix: str
-    """Of the results file, for another preset."""
-
-
-def _asked(
-    preset: str,
-    checkpoint: str | None,
-    against: str,
-    settings: Sequence[str],
-    device: str,
-    *,
-    detector: str | None = None,
-    prompt: str | None = None,
-) -> _Asked:
-    import covary
-    from covary.settings import override, with_detector
-
-    from .reference import Reference
-
-    recipe = covary.Pipeline.preset(preset).recipe
-    recipe = with_detector(recipe, detector, prompt)
-    if checkpoint is not None:
-        recipe = override(recipe, [f"source.checkpoint={json.dumps(checkpoint)}"])
-    recipe = override(recipe, [one for one in settings if not _of_segmenter(one)])
-    return _Asked(
-        covary.Pipeline.from_recipe(recipe, device=device),
-        Reference(against, _params(settings), device),
-        bundled=(preset, against) == (_PRESET, _BUNDLED),
-        suffix="" if preset == _PRESET else f"-{preset}",
-    )
-
-
-def _of_segmenter(setting: str) -> bool:
-    return setting.partition("=")[0].strip().partition(".")[0] == "segmenter"
-
-
-def _params(settings: Sequence[str]) -> dict[str, Any]:
-    """The parameters of the segmenter among the settings."""
-    from covary.settings import toml_value
-    from covary.errors import InputError
-
-    params = {}
-    for setting in filter(_of_segmenter, settings):
-        name, equals, value = setting.partition("=")
-        _, _, field = name.strip().partition(".")
-        if not equals or not field:
-            raise InputError(
-                f"--set {setting}", expected="segmenter.PARAM=VALUE", got=repr(setting)
-            )
-        params[field] = toml_value(value.strip())
-    return params
-
-
-def _study(name: str, options: Mapping[str, Any], **about: Any) -> Study:
-    """The study of the running command; in one thread, so that times mean something."""
-    import torch
-
-    from ..report import RESULTS
-    from .study import Study
-
-    torch.set_num_threads(1)
-    context = click.get_current_context()
-    first, count = options["first_seed"], options["seeds"]
-    return Study(
-        name=name,
-        seeds=range(first, first + count),
-        command=command_line(context, f"covary bench paper {context.command.name}", _WITHOUT_NAMES),
-        remark=options["remark"],
-        out=options["out"] or RESULTS,
-        work=options["work"],
-        device=options["device"],
-        about=about,
-    )
-
-
-def _show(study: Study, data: Mapping[str, Any], as_json: bool) -> None:
-    from .tables import print_tables
-
-    for kind in ("json", "webp"):
-        path = study.out / f"{study.name}.{kind}"
-        if path.exists():
-            click.echo(str(path), err=True)
-    if as_json:
-        click.echo(json.dumps(data, indent=2))
-    else:
-        print_tables(study.name, data)
-
-
-def _skill(reference: Reference, seeds: range, bundled: bool) -> dict[str, Any]:
-    """For the results: what the judge's masks of rendered avatars are worth."""
-    return {"skill": reference.skill("avatars", seeds, 64)} if bundled else {}
-
-
 @paper.command(short_help="Whole images: generated, rendered, inverted photos.")
 @click.option(
     "--photo-preset",
-    default=_PHOTO_PRESET,
-    show_default=True,
-    help="The preset that inverts photos.",
+    metavar="NAME",
+    help=f"The preset that inverts photos; {_PHOTO_PRESET} for the preset {PRESET}.",
 )
-@click.option(
-    "--photos",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Your photos, judged by --against.",
-)
-@click.option(
-    "--data",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Root of CelebAMask-HQ: photos with masks by people.",
-)
+@click.option("--photos", type=FOLDER, help="Your photos, judged by --against.")
+@click.option("--data", type=FOLDER, help="Root of CelebAMask-HQ: photos with masks by people.")
 @click.option(
     "--baselines",
     default="all",
@@ -214,25 +49,15 @@ def _skill(reference: Reference, seeds: range, bundled: bool) -> dict[str, Any]:
     metavar="NAMES",
     help="Baselines, comma-separated, or all or none.",
 )
-@click.option(
-    "--resolution",
-    type=click.IntRange(min=16, max=2048),
-    default=64,
-    show_default=True,
-    help="Side of rendered scenes, pixels.",
-)
-@_with(_PIPELINE, _SHARED)
+@resolution_option(64, "rendered scenes")
+@with_run()
 def table1(
-    photo_preset: str,
+    run: Run,
+    photo_preset: str | None,
     photos: Path | None,
     data: Path | None,
     baselines: str,
     resolution: int,
-    preset: str,
-    checkpoint: str | None,
-    against: str,
-    settings: tuple[str, ...],
-    **options: Any,
 ) -> None:
     """Masks of whole images against a network's or exact ones, beside baselines.
 
@@ -241,79 +66,51 @@ def table1(
       covary bench paper table1 --preset ffhq --against upernet --set segmenter.checkpoint=DIR
       covary bench paper table1 --preset ffhq --photo-preset NAME --data CelebAMask-HQ
     """
-    import covary
-
     from . import table1 as table
 
-    asked = _asked(preset, checkpoint, against, settings, options["device"])
-    study = _study(f"paper-table1{asked.suffix}", options)
-    parts = [
-        table.generated(
-            asked.pipe, asked.reference, study.seeds, _names(baselines), options["work"]
-        )
-    ]
-    inverting = covary.Pipeline.preset(photo_preset, device=options["device"])
-    if asked.bundled:
-        spec = covary.Pipeline.preset("worlds").recipe.source
-        source = (spec.use, {**spec.params, "resolution": resolution})
-        worlds = covary.Pipeline.preset("worlds", device=options["device"]).replace(source=source)
-        files = options["work"] / "photos"
-        parts += [
-            table.rendered(worlds, study.seeds, resolution),
-            table.photos(inverting, asked.reference, study.seeds, files),
-        ]
-    if photos is not None:
-        parts.append(table.own_photos(inverting, photos, asked.reference))
-    if data is not None:
-        parts.append(table.labelled_photos(inverting, data, len(study.seeds)))
-    found = table.run(study, parts, _skill(asked.reference, study.seeds, asked.bundled))
-    _show(study, found, options["as_json"])
+    pipe, judge, study = run.pipeline(), run.reference(), run.study()
+    parts = [table.generated(pipe, judge, study.seeds, _baselines(baselines), run.work)]
+    if run.preset == PRESET:
+        photo_preset = photo_preset or _PHOTO_PRESET
+    if run.bundled:
+        worlds = table.worlds_pipeline(resolution, run.device)
+        parts.append(table.rendered(worlds, study.seeds, resolution))
+    if run.bundled or photos is not None or data is not None:
+        inverting = table.inverting(photo_preset, run.device)
+        if run.bundled:
+            parts.append(table.photos(inverting, judge, study.seeds, run.work / "photos"))
+        if photos is not None:
+            parts.append(table.own_photos(inverting, photos, judge))
+        if data is not None:
+            parts.append(table.labelled_photos(inverting, data, run.seeds))
+    run.show(study, table.run(study, parts, run.skill(judge, study)))
 
 
-def _names(baselines: str) -> tuple[str, ...]:
-    """The baselines that a comma-separated text names.
+def _baselines(text: str) -> tuple[str, ...]:
+    """The baselines that a text names.
 
     Raises:
         UnknownNameError: one of them is none.
     """
     from ..baselines import BASELINES, create
 
-    if baselines in ("all", "none"):
-        return tuple(BASELINES) if baselines == "all" else ()
-    names = tuple(name.strip() for name in baselines.split(","))
-    for name in names:
+    if text in ("all", "none"):
+        return tuple(BASELINES) if text == "all" else ()
+    for name in names(text):
         create(name)
-    return names
+    return names(text)
 
 
 @paper.command(short_help="Objects of rooms inside boxes, by class.")
-@click.option(
-    "--preset", default="rooms", show_default=True, help="What is measured, e.g. deeprooms."
-)
-@click.option("--checkpoint", metavar="FILE_OR_NAME", help="The generator of that preset.")
 @click.option("--detector", metavar="NAME", help="Gives the boxes, e.g. grounding-dino.")
 @click.option("--prompt", metavar="TEXT", help="What the detector looks for.")
-@click.option(
-    "--resolution",
-    type=click.IntRange(min=16, max=2048),
-    default=256,
-    show_default=True,
-    help="Side of rendered rooms, pixels.",
-)
+@resolution_option(256, "rendered rooms")
 @click.option(
     "--variants", type=click.IntRange(min=1), default=50, show_default=True, help="Of each room."
 )
-@_with(_PIPELINE[2:], _SHARED)
+@with_run(pipeline_options("rooms", "deeprooms"))
 def table2(
-    preset: str,
-    checkpoint: str | None,
-    detector: str | None,
-    prompt: str | None,
-    resolution: int,
-    variants: int,
-    against: str,
-    settings: tuple[str, ...],
-    **options: Any,
+    run: Run, detector: str | None, prompt: str | None, resolution: int, variants: int
 ) -> None:
     """Masks of objects in boxes: rendered rooms with exact masks, or your generator's.
 
@@ -323,42 +120,21 @@ def table2(
         --prompt "sofa, coffee table" --against upernet --set segmenter.checkpoint=DIR
     """
     from . import table2 as table
-    from .reference import Reference
 
-    if preset == "rooms":
-        study = _study("paper-table2", options)
-        judge = Reference(against, {"world": "rooms", **_params(settings)}, options["device"])
+    if run.preset == "rooms":
+        table.check_rendered([run.checkpoint, detector, prompt, *run.of_pipeline])
+        params = {"world": "rooms"} if run.against == BUNDLED else {}
+        judge, study = run.reference(**params), run.study()
         found = table.run(study, judge, resolution=resolution, variants=variants)
     else:
-        asked = _asked(
-            preset, checkpoint, against, settings, options["device"],
-            detector=detector, prompt=prompt,
-        )  # fmt: skip
-        study = _study(f"paper-table2-{preset}", options)
-        found = table.run_detected(study, asked.pipe, asked.reference)
-    _show(study, found, options["as_json"])
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    """``2,3,5-8`` as numbers, ascending.
-
-    Raises:
-        BadParameter: another form.
-    """
-    found: set[int] = set()
-    try:
-        for part in text.split(","):
-            low, _, high = part.partition("-")
-            found |= set(range(int(low), int(high or low) + 1))
-    except ValueError:
-        raise click.BadParameter(f"{text!r}; write for instance 2,3,5-8") from None
-    return tuple(sorted(found))
+        pipe, judge, study = run.pipeline(detector, prompt), run.reference(), run.study()
+        found = table.run_detected(study, pipe, judge)
+    run.show(study, found)
 
 
 @paper.command(short_help="Networks trained on the masks, against exact ones.")
 @click.option(
     "--rows",
-    "names",
     default="all",
     show_default=True,
     metavar="NAMES",
@@ -378,13 +154,7 @@ def _numbers(text: str) -> tuple[int, ...]:
     show_default=True,
     help="Seed of the first pair to train on.",
 )
-@click.option(
-    "--resolution",
-    type=click.IntRange(min=16, max=2048),
-    default=64,
-    show_default=True,
-    help="Side of all images, pixels.",
-)
+@resolution_option(64, "all images")
 @click.option(
     "--min-confidence",
     type=click.FloatRange(0, 1),
@@ -392,24 +162,17 @@ def _numbers(text: str) -> tuple[int, ...]:
     show_default=True,
     help="Of the pairs of the row ours, as in covary generate.",
 )
-@click.option(
-    "--data",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="A data set of covary generate, for a row of its own.",
-)
+@click.option("--data", type=FOLDER, help="A data set of covary generate, for a row of its own.")
 @click.option(
     "--photos",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=FOLDER,
     help="Test on photos: the root of CelebAMask-HQ, or a folder of images with --truth.",
 )
-@click.option(
-    "--truth",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Masks of these photos, of the same names.",
-)
-@_with(_PIPELINE, _SHARED)
+@click.option("--truth", type=FOLDER, help="Masks of these photos, of the same names.")
+@with_run()
 def table3(
-    names: str,
+    run: Run,
+    rows: str,
     pairs: int,
     steps: int,
     batch: int,
@@ -420,11 +183,6 @@ def table3(
     data: Path | None,
     photos: Path | None,
     truth: Path | None,
-    preset: str,
-    checkpoint: str | None,
-    against: str,
-    settings: tuple[str, ...],
-    **options: Any,
 ) -> None:
     """A U-Net trained from scratch on covary's pairs, tested on images with exact masks.
 
@@ -440,29 +198,23 @@ def table3(
     from .pairs import Store
     from .table3_rows import Setup
 
-    asked = _asked(preset, checkpoint, against, settings, options["device"])
-    study = _study(f"paper-table3{asked.suffix}", options)
-    if photos is None and first_pair < study.seeds.stop:
-        raise click.BadParameter(f"it is within the test: {study.seeds}", param_hint="first-pair")
-    work = study.work / study.name
+    judge, study = run.reference(), run.study()
     setup = Setup(
-        asked.pipe,
-        asked.reference,
+        run.pipeline(),
+        judge,
         resolution,
         study.seeds,
-        Store(work / "pairs", first_pair),
-        options["work"] / "baselines",
+        Store(study.work / study.name / "pairs", first_pair),
+        run.work / "baselines",
         covary.Filters(min_confidence=min_confidence),
         data=data,
         photos=photos,
         truth=truth,
     )
-    chosen = setup.names() if names == "all" else [name.strip() for name in names.split(",")]
-    rows = [setup.row(name) for name in chosen]
+    chosen = [setup.row(name) for name in (setup.names() if rows == "all" else names(rows))]
     training = table.Training(pairs, steps, batch, networks=networks)
-    skill = _skill(asked.reference, study.seeds, asked.bundled)
-    extra = {**skill, "judge": asked.reference.about()}
-    _show(study, table.run(study, rows, setup.tests(), training, extra), options["as_json"])
+    extra = {**run.skill(judge, study), "judge": judge.about(), "tests": setup.tested_on()}
+    run.show(study, table.run(study, chosen, setup.tests(), training, extra))
 
 
 @paper.command(short_help="Cutoff c x colour space x k x rule.")
@@ -476,17 +228,8 @@ def table3(
     show_default=True,
     help="Colour space; may be repeated.",
 )
-@_with(_PIPELINE, _SHARED)
-def table4(
-    cutoffs: str,
-    ks: str,
-    spaces: tuple[str, ...],
-    preset: str,
-    checkpoint: str | None,
-    against: str,
-    settings: tuple[str, ...],
-    **options: Any,
-) -> None:
+@with_run()
+def table4(run: Run, cutoffs: str, ks: str, spaces: tuple[str, ...]) -> None:
     """Every cutoff, colour space, number of clusters and rule on the same images.
 
     \b
@@ -496,11 +239,9 @@ def table4(
     """
     from . import table4 as table
 
-    asked = _asked(preset, checkpoint, against, settings, options["device"])
-    grid = table.Grid(asked.pipe, _numbers(cutoffs), spaces, _numbers(ks))
-    study = _study(f"paper-table4{asked.suffix}", options)
-    skill = _skill(asked.reference, study.seeds, asked.bundled)
-    _show(study, table.run(study, grid, asked.reference, skill), options["as_json"])
+    pipe, judge, study = run.pipeline(), run.reference(), run.study()
+    grid = table.Grid(pipe, numbers(cutoffs), tuple(dict.fromkeys(spaces)), numbers(ks))
+    run.show(study, table.run(study, grid, judge, run.skill(judge, study)))
 
 
 @paper.command(short_help="What each method needs: labels, training, memory, seconds.")
@@ -513,18 +254,8 @@ def table4(
 @click.option("--scenes", type=click.IntRange(min=16), help="Scenes that worlds-unet learns from.")
 @click.option("--steps", type=click.IntRange(min=1), help="Steps of its training.")
 @timeout_option
-@_with(_PIPELINE, _SHARED)
-def s2(
-    methods: str,
-    scenes: int | None,
-    steps: int | None,
-    timeout: float,
-    preset: str,
-    checkpoint: str | None,
-    against: str,
-    settings: tuple[str, ...],
-    **options: Any,
-) -> None:
+@with_run()
+def s2(run: Run, methods: str, scenes: int | None, steps: int | None, timeout: float) -> None:
     """Labels, training, memory and seconds an image of each method, in processes of their own.
 
     \b
@@ -532,14 +263,13 @@ def s2(
     """
     from . import s2 as table
 
-    asked = _asked(preset, checkpoint, against, settings, options["device"])
-    names = tuple(name.strip() for name in methods.split(","))
-    _names(",".join(set(names) - {table.OURS, table.UNET}) or "none")
-    study = _study(f"paper-s2{asked.suffix}", options)
+    pipe, study = run.pipeline(), run.study()
     changed = {"scenes": scenes, "steps": steps}
     training = {name: value for name, value in changed.items() if value is not None}
-    found = table.run(study, asked.pipe, asked.reference, names, timeout=timeout, training=training)
-    _show(study, found, options["as_json"])
+    found = table.run(
+        study, pipe, run.reference(), names(methods), timeout=timeout, training=training
+    )
+    run.show(study, found)
     if any(row["status"] != "ok" for row in found["rows"]):
         click.get_current_context().exit(1)
 
@@ -555,16 +285,8 @@ def s2(
     show_default=True,
     help="Truncation; may be repeated.",
 )
-@_with(_PIPELINE, _SHARED)
-def s3(
-    variants: str,
-    psis: tuple[float, ...],
-    preset: str,
-    checkpoint: str | None,
-    against: str,
-    settings: tuple[str, ...],
-    **options: Any,
-) -> None:
+@with_run()
+def s3(run: Run, variants: str, psis: tuple[float, ...]) -> None:
     """Masks and seconds for every number of variants n and truncation psi.
 
     \b
@@ -572,22 +294,18 @@ def s3(
     """
     from . import s3 as table
 
-    asked = _asked(preset, checkpoint, against, settings, options["device"])
-    what = table.Sensitivity(asked.pipe, _numbers(variants), psis)
-    study = _study(f"paper-s3{asked.suffix}", options)
-    skill = _skill(asked.reference, study.seeds, asked.bundled)
-    _show(study, table.run(study, what, asked.reference, skill), options["as_json"])
+    pipe, judge, study = run.pipeline(), run.reference(), run.study()
+    what = table.Sensitivity(pipe, numbers(variants), tuple(dict.fromkeys(psis)))
+    run.show(study, table.run(study, what, judge, run.skill(judge, study)))
 
 
 @paper.command(short_help="All tables on one page.")
 @click.option(
     "--results",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=FOLDER,
     help="Folder with paper-*.json; benchmarks/results unless given.",
 )
-@click.option(
-    "-o", "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for paper.html."
-)
+@click.option("-o", "--out", type=NEW_FOLDER, help="Folder for paper.html.")
 def report(results: Path | None, out: Path | None) -> None:
     """Put the tables that have been measured on one page, paper.html, which loads nothing."""
     from ..report import RESULTS

@@ -34,6 +34,7 @@ __all__ = [
     "exact",
     "of_dataset",
     "of_photos",
+    "photo_file",
 ]
 
 _TOGETHER = 4
@@ -201,7 +202,13 @@ def of_dataset(folder: Path, side: int, count: int) -> tuple[Pairs, list[int]]:
             fix="generate it with --format webdataset",
         )
     samples = list(islice(writer.read(folder, "train"), count))
-    _check_count(folder, len(samples), count)
+    if len(samples) < count:
+        raise covary.InputError(
+            f"pairs to train on in {folder}",
+            expected=f"{count}",
+            got=f"{len(samples)}",
+            fix="ask for fewer: --pairs",
+        )
     pairs = [_sample(one) for one in samples]
     return Pairs.joined([one.resized(side) for one in pairs]), [one.seed for one in samples]
 
@@ -224,7 +231,13 @@ def of_photos(photos: Path, truth: Path | None, side: int, some: slice) -> Pairs
             f"masks {truth or photos}", expected="a folder", got="what has masks of any image"
         )
     wanted = range(len(listed))[some]
-    _check_count(photos, len(wanted), some.stop - some.start)
+    if len(wanted) < some.stop - some.start:
+        raise covary.InputError(
+            f"photos in {photos}",
+            expected=f"{some.stop}: those to test on, then those to train on",
+            got=f"{len(listed)}",
+            fix="ask for fewer: --seeds to test on, --pairs to train on",
+        )
     entries = islice(listed.entries(), wanted.start, wanted.stop)
     return Pairs.joined([_photo(one.load(), photos).resized(side) for one in entries])
 
@@ -243,22 +256,24 @@ def _sample(sample: covary.Sample) -> Pairs:
 def _photo(labels: LabelMap, folder: Path) -> Pairs:
     image = labels.image
     if image is None:
-        files = sorted(folder.glob(f"{glob.escape(labels.name)}.*"))
-        if len(files) != 1:
-            got = f"{len(files)} files"
-            raise covary.InputError(f"photo {labels.name} in {folder}", expected="one", got=got)
-        image = covary.read_image(files[0])
+        image = covary.read_image(photo_file(folder, labels.name))
     height, width = image.shape[-2:]
     mask = (labels.labels > 0)[None].to(torch.uint8)
     # CelebAMask-HQ's masks are half as large as its photos.
     return Pairs.certain(image[None], _nearest(mask, (height, width)))
 
 
-def _check_count(folder: Path, found: int, count: int) -> None:
-    if found < count:
-        raise covary.InputError(
-            f"pairs in {folder}", expected=f"{count}", got=f"{found}", fix="ask for fewer: --pairs"
-        )
+def photo_file(folder: Path, name: str) -> Path:
+    """The one file of that name in the folder, whatever it ends in.
+
+    Raises:
+        InputError: there is none, or there are several.
+    """
+    files = sorted(folder.glob(f"{glob.escape(name)}.*"))
+    if len(files) != 1:
+        got = ", ".join(file.name for file in files) or "none"
+        raise covary.InputError(f"photo {name} in {folder}", expected="one file", got=got)
+    return files[0]
 
 
 def _nearest(masks: Tensor, size: tuple[int, int]) -> Tensor:

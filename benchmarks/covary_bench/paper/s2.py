@@ -21,9 +21,11 @@ from typing import Any
 import covary
 from covary.processes import call
 
+from ..baselines import create
 from ..report import spread
 from .reference import Reference
 from .study import Study
+from .table1 import generator_of
 
 __all__ = ["OURS", "UNET", "measure", "run"]
 
@@ -51,7 +53,16 @@ def run(
         methods: `OURS`, `UNET`, and names of baselines.
         timeout: seconds for each.
         training: fields of ``covary_bench.segmenters.train.Training`` to change.
+
+    Raises:
+        UnknownNameError: a method is none.
+        InputError: baselines are asked for, and the pipeline has no generator for them.
     """
+    baselines = [method for method in methods if method not in (OURS, UNET)]
+    for name in baselines:
+        create(name)
+    if baselines:
+        generator_of(pipe.recipe)
     about = {
         "recipe": pipe.recipe.model_dump(mode="json"),
         "judge": reference.about(),
@@ -103,12 +114,9 @@ def _ours(asked: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _baseline(asked: Mapping[str, Any]) -> dict[str, Any]:
-    from ..baselines import FrozenGenerator, create
-
     judge = {name: value for name, value in asked["judge"].items() if name != "inputs"}
     reference = Reference(judge.pop("use"), judge)
-    source = asked["recipe"]["source"]
-    generator = FrozenGenerator(source["checkpoint"], source["psi"], source["max_resolution"])
+    generator = generator_of(covary.Recipe.parse(asked["recipe"]))
     baseline = create(asked["method"])
     # What is loaded once is not part of the work.
     reference.masks(next(generator.batches([0])).images)

@@ -30,7 +30,7 @@ from .pictures import Row, save_rows, shown
 from .reference import Reference
 from .study import Study
 
-__all__ = ["OURS", "run", "run_detected"]
+__all__ = ["OURS", "check_rendered", "run", "run_detected"]
 
 OURS, PAPER, BOX = "preset rooms", "preset deeprooms", "the whole box"
 _DEEPROOMS = "preset deeprooms, in boxes"
@@ -71,6 +71,24 @@ def class_number(reference: Reference, label: str) -> int:
             fix="choose its classes by --set segmenter.classes=[...], or another --against",
         )
     return list(reference.classes).index(label)
+
+
+def check_rendered(given: Sequence[str | None]) -> None:
+    """Refuse what rendered rooms in exact boxes have no use for.
+
+    Args:
+        given: options of a generator, a detector or a pipeline; None where they were not.
+
+    Raises:
+        InputError: one was given.
+    """
+    if wrong := [one for one in given if one]:
+        raise covary.InputError(
+            "table2 of rendered rooms",
+            expected="no other generator, detector, prompt or parameter",
+            got=", ".join(wrong),
+            fix="name a preset too, e.g. --preset deeprooms",
+        )
 
 
 def run(
@@ -130,8 +148,16 @@ def run_detected(study: Study, pipe: covary.Pipeline, reference: Reference) -> d
         return figures
 
     about = {"recipe": pipe.recipe.model_dump(mode="json"), "judge": reference.about()}
-    entries = [_joined(entry) for entry in study.measure(map(str, study.seeds), one, about)]
-    data = {**about, "rows": table([e for some in entries for e in some], ["ours"])}
+    measured = study.measure(map(str, study.seeds), one, about)
+    entries = [own for entry in measured for own in _joined(entry)]
+    if not entries:
+        raise covary.InputError(
+            "objects in boxes",
+            expected=f"some in {len(study.seeds)} images",
+            got="none",
+            fix="try another --prompt or --detector",
+        )
+    data = {**about, "rows": table(entries, ["ours"])}
     study.write(data, __doc__)
     return data
 

@@ -115,6 +115,7 @@ def run(
         "rows": {row.name: [dict(part.about) for part in row.parts] for row in rows},
         **extra,
     }
+    bench.collect()
     keys = [f"{row.name} {seed}" for seed in range(training.networks) for row in rows]
     entries = dict(zip(keys, study.measure(keys, bench.measure, about), strict=True))
     made = [
@@ -140,6 +141,11 @@ class _Bench:
     ) -> None:
         self._study, self._rows, self._tests, self._training = study, rows, tests, training
         self._pairs: dict[str, tuple[Pairs, dict[str, Any]]] = {}
+
+    def collect(self) -> None:
+        """Have the pairs of all rows, so that what is missing for one shows before any training."""
+        for name in self._rows:
+            self._of(name)
 
     def measure(self, key: str) -> dict[str, Any]:
         """How good one network is, and the pairs that it was trained on."""
@@ -210,11 +216,11 @@ def _summary(row: Row, entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _over(values: Sequence[float]) -> dict[str, float]:
-    """Mean and spread over networks."""
+def _over(values: Sequence[float]) -> dict[str, float | None]:
+    """Mean and spread over networks; one network has no standard deviation."""
     return {
         "mean": statistics.fmean(values),
-        "sd": statistics.stdev(values) if len(values) > 1 else 0.0,
+        "sd": statistics.stdev(values) if len(values) > 1 else None,
         "min": min(values),
         "max": max(values),
     }

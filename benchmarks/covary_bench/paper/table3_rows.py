@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 import covary
-from covary.errors import UnknownNameError, did_you_mean
+from covary.errors import unknown_name
 
 from ..baselines import BASELINES, create
 from .pairs import Make, Pairs, Store, by_baseline, by_pipeline, exact, of_dataset, of_photos
 from .reference import Reference, exact_mask
-from .table1 import fit
+from .table1 import fit, worlds_pipeline
 from .table3 import EXACT, Part, Row
 
 __all__ = ["Setup"]
@@ -50,6 +50,22 @@ class Setup:
     truth: Path | None = None
     """Their masks, where they are not beside them."""
 
+    def __post_init__(self) -> None:
+        if self.truth is not None and self.photos is None:
+            raise covary.InputError(
+                "--truth",
+                expected="photos that it has the masks of",
+                got="none",
+                fix="add --photos",
+            )
+        first, tested = self.store.first_seed, self.seeds
+        if self.photos is None and first < tested.stop:
+            raise covary.InputError(
+                f"--first-pair {first}",
+                expected=f"{tested.stop} or more",
+                got=f"seeds that go up into the test's, {tested.start} to {tested.stop - 1}",
+            )
+
     def names(self) -> tuple[str, ...]:
         """The rows that there may be, in the order of the table."""
         rendered = self.photos is None
@@ -70,16 +86,17 @@ class Setup:
             UnknownNameError: there is none; the message suggests the closest.
         """
         if name not in self.names():
-            raise UnknownNameError(
-                "the row",
-                expected=f"one of {', '.join(self.names())}",
-                got=repr(name),
-                fix=did_you_mean(name, self.names()),
-            )
+            raise unknown_name("the row", name, self.names())
         if name in BASELINES:
             return self._baseline(name)
         found: Row = getattr(self, f"_{name}")()
         return found
+
+    def tested_on(self) -> str:
+        """What the images of the test are."""
+        if self.photos is None:
+            return "rendered avatars with exact masks"
+        return f"the first {len(self.seeds)} photos of {self.photos.name}"
 
     def tests(self) -> Pairs:
         """The images to test on, with their true masks."""
@@ -103,9 +120,7 @@ class Setup:
         return Row(EXACT, "exact", [Part(collect, _own_masks, {"photos": photos.name})])
 
     def _worlds(self) -> Row:
-        pipe = covary.Pipeline.preset("worlds", device="cpu")
-        source = pipe.recipe.source
-        pipe = pipe.replace(source=(source.use, {**source.params, "resolution": self.side}))
+        pipe = worlds_pipeline(self.side, "cpu")
         make = by_pipeline(pipe, self.side)
         return Row("worlds", "ours", [self._part(make, self._recipe(pipe), self._exact_masks)])
 
