@@ -216,7 +216,7 @@ def test_ctrl_c(pipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_progress_where_there_is_no_terminal(
     pipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("covary._cli.generate._EVERY", 0.0)
+    monkeypatch.setattr("covary._cli.pace._EVERY", 0.0)
     lines = of(pipe, tmp_path / "a", "--cost-per-hour", 3).stderr.splitlines()
     assert "10 of 10 seeds" in lines[-1]
     assert "/s, " in lines[-1]
@@ -228,9 +228,9 @@ def test_progress_where_there_is_no_terminal(
     [(0.4, "0 s"), (59, "59 s"), (61, "1 min"), (3660, "1 h 1 min"), (200_000, "2 d 7 h")],
 )
 def test_durations(seconds: float, words: str) -> None:
-    from covary._cli.generate import _duration
+    from covary._cli.pace import duration
 
-    assert _duration(seconds) == words
+    assert duration(seconds) == words
 
 
 def _break_source(monkeypatch: pytest.MonkeyPatch, errors: dict[int, BaseException]) -> None:

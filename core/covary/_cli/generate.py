@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,14 +12,13 @@ from ..errors import CovaryError, InputError
 from ..recipe import Recipe, Spec
 from ..settings import override, toml_value
 from .output import json_option, print_json, remark
+from .pace import duration, pace, shown
 
 if TYPE_CHECKING:
     from ..generation import GenerationProgress, GenerationReport
 
 __all__ = ["generate"]
 
-_EVERY = 30.0
-"""Seconds between two lines about the progress where there is no terminal to draw a bar on."""
 _NAMED = 10
 """Seeds whose failure is told one by one."""
 
@@ -150,11 +145,11 @@ def _generate(
     elif (address, gpu_share, cpus) != (None, None, None):
         raise InputError("--address, --gpu-share, --cpus", expected="--on ray", got="--on local")
     try:
-        with _shown() as show:
+        with shown("generating", "seeds") as (show, _):
 
             def hear(progress: GenerationProgress) -> None:
                 last[:] = [progress]
-                show(progress)
+                show(progress.done, progress.seeds, _pace(progress))
 
             return make(
                 Pipeline.from_recipe(recipe, device=device),
@@ -218,66 +213,8 @@ def _how_far(last: list[GenerationProgress], out: str) -> str:
     return f"{done:,} of {shards:,} shards ({last[0].pairs:,} pairs) are in {out}"
 
 
-@contextmanager
-def _shown() -> Iterator[Callable[[GenerationProgress], None]]:
-    """A bar on stderr; where that is no terminal, a line now and then."""
-    if not sys.stderr.isatty():
-        yield _said_now_and_then()
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    columns = (
-        TextColumn("generating"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.description}", markup=False),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-
-        def show(progress: GenerationProgress) -> None:
-            bar.update(
-                task, total=progress.seeds, completed=progress.done, description=_pace(progress)
-            )
-
-        yield show
-
-
-def _said_now_and_then() -> Callable[[GenerationProgress], None]:
-    said = time.monotonic()
-
-    def show(progress: GenerationProgress) -> None:
-        nonlocal said
-        if time.monotonic() - said >= _EVERY:
-            said = time.monotonic()
-            remark(f"{progress.done:,} of {progress.seeds:,} seeds, {_pace(progress)}")
-
-    return show
-
-
 def _pace(progress: GenerationProgress) -> str:
-    """Rate, time left and cost, as far as they are known."""
-    words = []
-    if progress.rate is not None:
-        words.append(f"{progress.rate:.3g}/s")
-    if progress.seconds_left is not None:
-        words.append(f"{_duration(progress.seconds_left)} left")
-    if progress.cost is not None:
-        words.append(f"cost {progress.cost:.2f}")
-    return ", ".join(words)
-
-
-def _duration(seconds: float) -> str:
-    """``45 s``, ``12 min``, ``3 h 20 min``, ``2 d 4 h``."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    if days:
-        return f"{days} d {hours} h"
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min" if minutes else f"{rest} s"
+    return pace(progress.rate, progress.seconds_left, progress.cost)
 
 
 def _print_status(folder: str, as_json: bool) -> None:
@@ -297,7 +234,7 @@ def _print_status(folder: str, as_json: bool) -> None:
         f"{progress.shards_done:,} of {progress.shards:,} shards: "
         f"{progress.pairs:,} pairs, {left_out}, {failed}"
     )
-    words = [_pace(progress), f"{_duration(progress.seconds)} so far"]
+    words = [_pace(progress), f"{duration(progress.seconds)} so far"]
     click.echo(", ".join(filter(None, words)))
 
 

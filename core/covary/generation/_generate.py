@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Literal, cast
 
-from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
+from .._locks import PATIENCE, alone
 from .._seeds import Seeds
 from .._stages import Part
 from ..errors import InputError, OutputError
-from ..files import file_sha256, output_folder, unwritable
+from ..files import file_sha256, output_folder
 from ..interfaces import Writer
 from ..pipeline import Pipeline
 from ..samples import Shard, Task
@@ -33,7 +32,7 @@ from ._report import GenerationReport
 
 __all__ = ["generate"]
 
-_PATIENCE = 5.0
+_PATIENCE = PATIENCE
 """Seconds to wait for the folder: workers of a driver that was killed may need one to end."""
 
 
@@ -124,7 +123,14 @@ def generate(
     )
     executor = _executor(on, workers, pipeline, job)
     folder = Folder(output_folder(root))
-    with _alone(folder):
+    folder.make()
+    with alone(
+        folder.lock,
+        f"folder {root}",
+        "another `covary generate` at work in it",
+        "wait for it (`covary generate --status DIR`), or choose another folder",
+        _PATIENCE,
+    ):
         _claim(folder, job, extend)
         run = _Run(job, folder, cost_per_hour, progress or (lambda progress: None))
         return run.do(executor, verify, retry_failed)
@@ -262,28 +268,6 @@ def _cores(job: Job) -> int:
         return 1
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
-
-
-@contextmanager
-def _alone(folder: Folder) -> Iterator[None]:
-    """Keep other drivers out of the folder."""
-    folder.make()
-    try:
-        lock = FileLock(folder.lock)
-        lock.acquire(timeout=_PATIENCE)
-    except Timeout:
-        raise InputError(
-            f"folder {folder.root}",
-            expected="one run at a time",
-            got="another `covary generate` at work in it",
-            fix="wait for it (`covary generate --status DIR`), or choose another folder",
-        ) from None
-    except OSError as error:
-        raise unwritable(folder.lock, error) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _claim(folder: Folder, job: Job, extend: bool) -> None:

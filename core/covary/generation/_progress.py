@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Any
 
+from .._rate import Rate
 from ..errors import OutputError
 from ..files import replacing
 from ._record import ShardRecord
@@ -20,8 +20,6 @@ __all__ = ["BEAT", "GenerationProgress", "Heartbeat", "Tracker", "read_heartbeat
 
 BEAT = 2.0
 """Seconds between two looks at the clock."""
-_WINDOW = 120.0
-"""Seconds over which the rate is measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +72,7 @@ class Tracker:
         self._clock, self._start, self._lock = clock, clock(), Lock()
         self._finished = self._pairs = self._left_out = self._failed = self._shards_done = 0
         self._at_work: dict[str, int] = {}
-        self._marks: deque[tuple[float, int]] = deque()
+        self._speed = Rate(clock)
 
     def kept(self, record: ShardRecord, seeds: int) -> None:
         """A shard is there from before, and all its seeds."""
@@ -84,20 +82,20 @@ class Tracker:
     def began(self) -> None:
         """Work begins now, with what is there: only what comes is speed."""
         with self._lock:
-            self._marks = deque([(self._clock(), self._done)])
+            self._speed.began(self._done)
 
     def made(self, shard: str, seeds: int) -> None:
         """So many seeds of a shard are done."""
         with self._lock:
             self._at_work[shard] = seeds
-            self._mark()
+            self._speed.mark(self._done)
 
     def finished(self, record: ShardRecord, seeds: int) -> None:
         """A shard is done, and all its seeds."""
         with self._lock:
             self._at_work.pop(record.shard, None)
             self._count(record, seeds)
-            self._mark()
+            self._speed.mark(self._done)
 
     def dropped(self, shard: str) -> None:
         """A shard is not made after all."""
@@ -115,7 +113,7 @@ class Tracker:
             return self._progress()
 
     def _progress(self) -> GenerationProgress:
-        rate = self._rate()
+        rate = self._speed.per_second(self._done)
         seconds = self._before + self._clock() - self._start
         return GenerationProgress(
             seeds=self._seeds,
@@ -141,21 +139,6 @@ class Tracker:
         self._failed += record.failed
         self._left_out += len(record.left_out) - record.failed
         self._shards_done += 1
-
-    def _mark(self) -> None:
-        now = self._clock()
-        # A mark a second is enough, and two must stay to tell a rate from.
-        if not self._marks or now - self._marks[-1][0] >= 1.0:
-            self._marks.append((now, self._done))
-        while len(self._marks) > 2 and now - self._marks[0][0] > _WINDOW:
-            self._marks.popleft()
-
-    def _rate(self) -> float | None:
-        if not self._marks:
-            return None
-        since, before = self._marks[0]
-        seconds, done = self._clock() - since, self._done - before
-        return done / seconds if seconds > 0 and done > 0 else None
 
 
 class Heartbeat:
