@@ -24,7 +24,7 @@ from typing import (
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from .errors import ParamsError, did_you_mean
+from .errors import InputError, ParamsError, did_you_mean
 
 if TYPE_CHECKING:
     import torch
@@ -65,6 +65,7 @@ __all__ = [
     "SupportsPredict",
     "SupportsReading",
     "SupportsRegions",
+    "SupportsShards",
     "SupportsSize",
     "VariantSource",
     "Writer",
@@ -329,6 +330,18 @@ class SupportsReading(Protocol):
 
         Raises:
             InputError: no such data set there, or a damaged one.
+        """
+
+
+@runtime_checkable
+class SupportsShards(Protocol):
+    """A writer that can read one shard alone, and what is left of a damaged one."""
+
+    def read_shard(self, root: Path, shard: str) -> Iterator[Sample | InputError]:
+        """The samples of a shard by their keys; in the place of a damaged one, what is wrong.
+
+        Raises:
+            InputError: no such shard, or one whose rest cannot be read.
         """
 
 

@@ -380,6 +380,50 @@ class LeavesReadErrors(Raw):
             raise error.__cause__ or error from None
 
 
+class ByShards(Raw):
+    """Reads a shard alone, and what is left of it."""
+
+    def name_of(self, sample: Sample, shard: Shard) -> str:
+        return f"{shard.split}-{sample.key}-{shard.name.rpartition('-')[2]}.raw"
+
+    def read_shard(self, root: Path, shard: str) -> Iterator[Sample | InputError]:
+        split, _, number = shard.rpartition("-")
+        for path in self.found(root, split):
+            if path.stem.endswith(f"-{number}"):
+                try:
+                    yield self.decoded(path)
+                except InputError as error:
+                    yield error
+
+
+class WholeSplits(ByShards):
+    """Reads all shards of the split."""
+
+    def read_shard(self, root: Path, shard: str) -> Iterator[Sample | InputError]:
+        return iter(self.read(root, shard.rpartition("-")[0]))
+
+
+class DropsDamaged(ByShards):
+    """Says nothing of what cannot be read."""
+
+    def read_shard(self, root: Path, shard: str) -> Iterator[Sample | InputError]:
+        return (one for one in super().read_shard(root, shard) if isinstance(one, Sample))
+
+
+class LeavesShardErrors(ByShards):
+    """Lets errors of damaged files be."""
+
+    def read_shard(self, root: Path, shard: str) -> Iterator[Sample | InputError]:
+        for one in super().read_shard(root, shard):
+            if isinstance(one, InputError):
+                raise ValueError("cut short")
+            yield one
+
+
+def test_a_sound_writer_that_reads_shards_passes() -> None:
+    assert wrong(ByShards, "reads_what_is_left_of_a_shard", "reads_what_it_wrote") == {}
+
+
 MUTANTS = {
     Stamps: (("writes_the_same_bytes_at_any_time",), "leave out times"),
     SignsInTheEnd: (("writes_the_same_bytes_at_any_time", "finishes_twice_alike"), "fixed mtime"),
@@ -414,6 +458,9 @@ MUTANTS = {
     FindsNothing: (("refuses_to_read_what_is_not_there",), "a folder without a data set"),
     Skips: (("notices_damage_in_reading",), "seeds read of the data set"),
     LeavesReadErrors: (("notices_damage_in_reading",), "catch what damaged files raise"),
+    WholeSplits: (("reads_what_is_left_of_a_shard",), "seeds read of shard"),
+    DropsDamaged: (("reads_what_is_left_of_a_shard",), "an InputError for what is lost"),
+    LeavesShardErrors: (("reads_what_is_left_of_a_shard",), "catch what damaged files raise"),
 }  # fmt: skip
 
 

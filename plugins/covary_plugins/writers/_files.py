@@ -130,7 +130,10 @@ def damaged(path: Path, got: str) -> InputError:
 
 
 def read_shards(
-    root: Path, pattern: str, split: str | None, read: Callable[[Path], Iterator[Sample]]
+    root: Path,
+    pattern: str,
+    split: str | None,
+    read: Callable[[Path], Iterator[Sample | InputError]],
 ) -> Iterator[Sample]:
     """The samples of all shards of a data set, or of one split, by their seeds.
 
@@ -138,10 +141,10 @@ def read_shards(
         root: the folder of the data set.
         pattern: of the shards' files below it; each is named after its shard.
         split: which; None for all.
-        read: gives the samples of one shard's file.
+        read: gives the samples of one shard's file, and what is wrong with damaged ones.
 
     Raises:
-        InputError: there is no such data set, or no such split of it.
+        InputError: there is no such data set, or no such split of it, or a sample is damaged.
     """
     splits: dict[str, dict[int, Path]] = {}
     for path in root.glob(pattern):
@@ -157,5 +160,12 @@ def read_shards(
         )
     chosen = splits.values() if split is None else [splits[split]]
     ordered = ([paths[number] for number in sorted(paths)] for paths in chosen)
-    streams = [chain.from_iterable(map(read, paths)) for paths in ordered]
+    streams = [_whole(chain.from_iterable(map(read, paths))) for paths in ordered]
     return heapq.merge(*streams, key=lambda sample: sample.seed)
+
+
+def _whole(found: Iterable[Sample | InputError]) -> Iterator[Sample]:
+    for one in found:
+        if isinstance(one, InputError):
+            raise one
+        yield one

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from covary import InputError
 from covary.images import to_pil
@@ -120,6 +120,8 @@ def _decoded(data: bytes, what: str, modes: Collection[str]) -> np.ndarray[Any, 
     try:
         with Image.open(BytesIO(data)) as picture:
             mode, values = picture.mode, np.array(picture)
+    except UnidentifiedImageError as error:  # whose words name an object of this process
+        raise InputError(what, expected=expected, got="no picture", fix=_AGAIN) from error
     # Pillow's decoders meet damaged bytes with whatever their code happens to raise.
     except Exception as error:
         raise InputError(what, expected=expected, got=str(error), fix=_AGAIN) from error

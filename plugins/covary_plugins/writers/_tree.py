@@ -66,6 +66,14 @@ class TreeWriter(PictureWriter):
 
         return read_shards(root, records_file("*"), split, partial(self._read, root))
 
+    def read_shard(self, root: Path, shard: str) -> Iterator[Sample | covary.InputError]:
+        """The samples of a shard; in the place of a damaged one, what is wrong.
+
+        Raises:
+            InputError: the list of them is missing or damaged.
+        """
+        return self._read(root, root / records_file(shard))
+
     # --- what differs between the formats -----------------------------------------------------
 
     @abstractmethod
@@ -94,21 +102,30 @@ class TreeWriter(PictureWriter):
 
     # ------------------------------------------------------------------------------------------
 
-    def _read(self, root: Path, path: Path) -> Iterator[Sample]:
-        from ._files import damaged, read_lines
-        from ._records import parsed, sample_of
+    def _read(self, root: Path, path: Path) -> Iterator[Sample | covary.InputError]:
+        from ._files import read_lines
 
         base = root / self._base(path.stem.rpartition("-")[0])
         for number, line in enumerate(read_lines(path), start=1):
-            what = f"line {number} of {path}"
-            record = parsed(line, what)
-            files = {
-                name: base / record[f"{name}_file_name"]
-                for name in ("image", "mask", "instances")
-                if f"{name}_file_name" in record
-            }
             try:
-                pictures = {name: file.read_bytes() for name, file in files.items()}
-            except OSError as error:
-                raise damaged(Path(error.filename), error.strerror or str(error)) from error
-            yield sample_of(record, self._maps(record, pictures, what), what)
+                sample = self._sample(line, base, f"line {number} of {path}")
+            except covary.InputError as error:
+                yield error
+            else:
+                yield sample
+
+    def _sample(self, line: bytes, base: Path, what: str) -> Sample:
+        from ._files import damaged
+        from ._records import parsed, sample_of
+
+        record = parsed(line, what)
+        files = {
+            name: base / record[f"{name}_file_name"]
+            for name in ("image", "mask", "instances")
+            if f"{name}_file_name" in record
+        }
+        try:
+            pictures = {name: file.read_bytes() for name, file in files.items()}
+        except OSError as error:
+            raise damaged(Path(error.filename), error.strerror or str(error)) from error
+        return sample_of(record, self._maps(record, pictures, what), what)

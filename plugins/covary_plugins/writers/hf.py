@@ -67,6 +67,14 @@ class HuggingFace(PictureWriter):
 
         return read_shards(root, "data/*.parquet", split, _read)
 
+    def read_shard(self, root: Path, shard: str) -> Iterator[Sample | covary.InputError]:
+        """The samples of a shard; in the place of a damaged one, what is wrong.
+
+        Raises:
+            InputError: the file is missing, or damaged as a whole.
+        """
+        return _read(root / "data" / f"{shard}.parquet")
+
     def front_matter(self, dataset: DataSet) -> Mapping[str, Any]:
         """Which files are which split, for the top of ``README.md``."""
         return data_files(dataset, "data/{split}-*.parquet")
@@ -120,7 +128,7 @@ def _groups(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
         yield group
 
 
-def _read(path: Path) -> Iterator[Sample]:
+def _read(path: Path) -> Iterator[Sample | covary.InputError]:
     from pyarrow import ArrowException
     from pyarrow.parquet import ParquetFile
 
@@ -138,7 +146,12 @@ def _read(path: Path) -> Iterator[Sample]:
                         for name in ("image", "mask", "instances")
                         if name in row
                     }
-                    row["metadata"] = parsed(row["metadata"], f"metadata of {what}")
-                    yield sample_of(row, decode(pictures, what), what)
+                    try:
+                        row["metadata"] = parsed(row["metadata"], f"metadata of {what}")
+                        sample = sample_of(row, decode(pictures, what), what)
+                    except covary.InputError as error:
+                        yield error
+                    else:
+                        yield sample
     except (OSError, ArrowException, KeyError, TypeError) as error:
-        raise damaged(path, str(error)) from error
+        raise damaged(path, getattr(error, "strerror", None) or str(error)) from error

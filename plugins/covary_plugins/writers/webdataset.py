@@ -77,6 +77,14 @@ class WebDataset(PictureWriter):
 
         return read_shards(root, "*.tar", split, _read)
 
+    def read_shard(self, root: Path, shard: str) -> Iterator[Sample | covary.InputError]:
+        """The samples of a shard; in the place of a damaged one, what is wrong.
+
+        Raises:
+            InputError: the file is missing, or damaged as a whole.
+        """
+        return _read(root / f"{shard}.tar")
+
     def front_matter(self, dataset: DataSet) -> Mapping[str, Any]:
         """Which files are which split, for the top of ``README.md``."""
         return data_files(dataset, "{split}-*.tar")
@@ -92,7 +100,7 @@ class WebDataset(PictureWriter):
         return {**image, **others, "json": record.encode()}
 
 
-def _read(path: Path) -> Iterator[Sample]:
+def _read(path: Path) -> Iterator[Sample | covary.InputError]:
     import tarfile
 
     from ._files import damaged
@@ -100,15 +108,20 @@ def _read(path: Path) -> Iterator[Sample]:
     from ._records import parsed, sample_of
 
     try:
-        _check_end(path)
         with tarfile.open(path, "r:") as tar:
             for key, members in groupby(tar, key=lambda member: member.name.partition(".")[0]):
                 found = {_field(member): _content(tar, member) for member in members}
                 what = f"{key} in {path}"
-                record = parsed(found.get("json", b""), f"record of {what}")
-                yield sample_of(record, decode(found, what), what)
+                try:
+                    record = parsed(found.get("json", b""), f"record of {what}")
+                    sample = sample_of(record, decode(found, what), what)
+                except covary.InputError as error:
+                    yield error
+                else:
+                    yield sample
+        _check_end(path)
     except (OSError, tarfile.TarError) as error:
-        raise damaged(path, str(error)) from error
+        raise damaged(path, getattr(error, "strerror", None) or str(error)) from error
 
 
 def _check_end(path: Path) -> None:

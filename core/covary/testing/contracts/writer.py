@@ -27,6 +27,7 @@ from covary import (
     Shard,
     SupportsFrontMatter,
     SupportsReading,
+    SupportsShards,
     Writer,
 )
 from covary.processes import call
@@ -418,6 +419,33 @@ class WriterContract(CheapContract):
                     ) from error
                 path.write_bytes(whole)
 
+    def test_reads_what_is_left_of_a_shard(self) -> None:
+        """A shard is read alone; where its files are cut short, what is lost is an InputError."""
+        component = self.create()
+        if not isinstance(component, SupportsShards):
+            self.skip("it reads no shard alone (read_shard)")
+        with _places() as (place, _):
+            made = self.composed(place)
+            for shard in SHARDS:
+                seeds, errors = _left(component, made.root, shard)
+                _check_seeds(seeds, shard.seeds, f"shard {shard.name}")
+                require(not errors, f"shard {shard.name}", expected="no error", got=str(errors[:1]))
+            for shard in SHARDS:
+                for name in made.shards[shard.name]:
+                    path = made.root / name
+                    whole = path.read_bytes()
+                    path.write_bytes(whole[: len(whole) // 2])
+                    seeds, errors = _left(component, made.root, shard)
+                    path.write_bytes(whole)
+                    require(
+                        bool(errors) or seeds == list(shard.seeds),
+                        f"shard {shard.name} with half of {name}",
+                        expected="an InputError for what is lost",
+                        got=f"seeds {seeds} alone",
+                        fix="yield the error in the place of a damaged sample; raise it at the end "
+                        "where the rest cannot be read",
+                    )
+
     # --- rules: in use ------------------------------------------------------------------------
 
     def test_serves_covary_generate(self) -> None:
@@ -577,6 +605,29 @@ def _check_seeds(seeds: list[int], expected: Iterable[int], what: str) -> None:
         got=str(seeds),
         fix="read shards by their names, and merge splits by seeds",
     )
+
+
+def _left(
+    component: SupportsShards, root: Path, shard: Shard
+) -> tuple[list[int], list[InputError]]:
+    """The seeds read of a shard, and what is wrong with the others."""
+    seeds, errors = list[int](), list[InputError]()
+    try:
+        for one in component.read_shard(root, shard.name):
+            if isinstance(one, InputError):
+                errors.append(one)
+            else:
+                seeds.append(one.seed)
+    except InputError as error:
+        errors.append(error)
+    except Exception as error:
+        raise ContractError(
+            f"reading a damaged shard {shard.name}",
+            expected="covary.InputError",
+            got=f"{type(error).__name__}: {error}",
+            fix="catch what damaged files raise, and " + _INPUT_FIX,
+        ) from error
+    return seeds, errors
 
 
 def _check_equal(one: Sample, given: Sample, lossless: bool) -> None:
