@@ -34,6 +34,7 @@ __all__ = [
     "Comparison",
     "Record",
     "adjusted_rand_index",
+    "component_data",
     "components_data",
     "file_sha256",
     "iou",
@@ -299,10 +300,11 @@ def query_data(query: Query) -> dict[str, Any]:
 
 def components_data(recipe: Recipe) -> dict[str, dict[str, str]]:
     """Where a recipe's components come from: id, distribution and version, by their places."""
-    return {where: _component_data(kind, spec.use) for where, kind, spec in recipe.specs()}
+    return {where: component_data(kind, spec.use) for where, kind, spec in recipe.specs()}
 
 
-def _component_data(kind: str, component_id: str) -> dict[str, str]:
+def component_data(kind: str, component_id: str) -> dict[str, str]:
+    """Where a component comes from: id, distribution and version."""
     unknown = {"id": component_id, "distribution": "not registered"}
     if component_id.startswith("local/"):
         return unknown  # to look for it would be to search all distributions for a hint

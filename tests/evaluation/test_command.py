@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
 from pathlib import Path
 from typing import Any
@@ -195,6 +196,36 @@ def test_broken_files_and_other_sizes_exit_with_1(ours: Path, tmp_path: Path) ->
     assert "--resize nearest" in second
     resized = evaluate(ours, theirs, "-o", tmp_path / "judged", "--resize", "nearest", "--json")
     assert json.loads(resized.stdout)["counts"]["images"] == 3
+
+
+def test_failures_are_in_the_table_the_summary_and_the_report(ours: Path, tmp_path: Path) -> None:
+    for name in ("1", "3"):
+        (ours / f"{name}.png").write_bytes(b"rubbish")
+    out = tmp_path / "judged"
+    done = evaluate(ours, "worlds:avatars", "-o", out)
+    assert done.exit_code == 1
+    assert done.stdout.splitlines()[-1] == "2 judged, 2 failed"
+    with open(out / "per-image.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["name"] for row in rows] == ["0", "2", "1", "3"]
+    failed = json.loads((out / "summary.json").read_text())["problems"]["failed"]
+    assert {row["name"]: row["error"] for row in rows if row["error"]} == failed
+    assert rows[2]["miou"] == ""
+    page = html.unescape((out / "report.html").read_text(encoding="utf-8"))
+    for name, why in failed.items():
+        assert f"{name}: {why}" in page
+    assert "2 could not be judged" in page
+
+
+def test_the_batch_changes_nothing(tmp_path: Path, isolated_registry: IsolatedRegistry) -> None:
+    isolated_registry.register("acme", Plugin())
+    pipe = covary.Pipeline.preset("worlds").replace(source=("worlds", {"resolution": 32, "n": 6}))
+    for seed in range(3):
+        pipe(seed=seed).save(tmp_path / "out" / str(seed))
+    arguments = (tmp_path / "out", "--against", "acme/lower", "--json")
+    one, two = (evaluate(*arguments, "--batch", n, "-o", tmp_path / n) for n in ("1", "2"))
+    assert one.exit_code == two.exit_code == 0
+    assert one.stdout == two.stdout
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from skimage.transform import resize as scaled
 
 from covary import InputError, PluginError
-from covary.evaluation import Entry, Judge, LabelMap, Listed, compare
+from covary.evaluation import Entry, Judge, LabelMap, Listed, SupportsBatches, compare
 from covary.evaluation.pairs import natural
 
 NAMES = st.lists(
@@ -131,6 +131,50 @@ def test_a_judge_is_asked_about_each() -> None:
         evaluation = compare(ours, theirs)
         assert [row.figures.pixel_accuracy for row in evaluation.images] == [0, 0]
         assert not evaluation.problems["missing"]
+
+
+class Together(Opposite):
+    """The same for several at a time; notes how many, and refuses what it is told."""
+
+    def __init__(self, refused: str = "") -> None:
+        self.refused, self.asked = refused, list[list[str]]()
+
+    def judge_many(self, given: Sequence[LabelMap]) -> list[LabelMap]:
+        self.asked.append([one.name for one in given])
+        return [self.judge(one) for one in given]
+
+    def judge(self, given: LabelMap) -> LabelMap:
+        if given.name == self.refused:
+            raise MemoryError("too large")
+        return super().judge(given)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 7, None])
+def test_figures_do_not_depend_on_the_batch(batch: int | None) -> None:
+    draw = np.random.RandomState(1)
+    given = {str(number): draw.randint(0, 2, (4, 5)) for number in range(5)}
+    alone = compare(Given(given), Opposite()).summary()
+    judge = Together()
+    assert isinstance(judge, SupportsBatches)
+    together = compare(Given(given), judge, batch=batch)
+    assert together.summary() == alone
+    sizes = [len(names) for names in judge.asked]
+    assert sizes == {1: [], 2: [2, 2], 7: [5], None: [5]}[batch]
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_one_failure_of_a_batch_is_its_own(batch: int) -> None:
+    given = Given({"1": MASK, "2": MASK, "3": InputError("mask 3", got="rubbish"), "4": MASK})
+    evaluation = compare(given, Together("2"), batch=batch)
+    assert [row.name for row in evaluation.images] == ["1", "4"]
+    failed = evaluation.problems["failed"]
+    assert list(failed) == ["2", "3"]
+    assert "too large" in failed["2"]
+
+
+def test_a_batch_has_an_image_at_least() -> None:
+    with pytest.raises(InputError, match="batch: expected at least 1, got 0"):
+        compare(masks(["1"]), Together(), batch=0)
 
 
 def test_other_sizes_are_refused_or_scaled() -> None:

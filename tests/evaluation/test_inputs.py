@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,10 @@ import covary
 from covary import InputError, PluginError
 from covary._seeds import Seeds
 from covary.evaluation import InputOptions, Judge, LabelMap, Listed, compare, exact, open_input
-from covary.evaluation.inputs import PipelineResults, Segmented, read_values
+from covary.evaluation.inputs import DataSetFolder, PipelineResults, Segmented, read_values
 from covary.evaluation.inputs._celeba import PARTS
 from covary.generation._here import HereExecutor
+from covary.generation._manifest import read_records
 from covary.testing import worlds
 from tiny_components import Colours, Distinct, Rest, Stripes, stripe_map
 
@@ -100,8 +102,31 @@ class TestValues:
         with pytest.raises(InputError, match=r"mask .*mask\.png"):
             read_values(path)
 
+    @pytest.mark.parametrize("mode", ["LA", "RGBA"])
+    def test_may_be_opaque_but_not_transparent(self, mode: str, tmp_path: Path) -> None:
+        values = np.array([[0, 3], [7, 3]], np.uint8)
+        picture = Image.fromarray(values).convert(mode)
+        picture.save(tmp_path / "mask.png")
+        assert np.array_equal(read_values(tmp_path / "mask.png").numpy(), values)
+        picture.putalpha(254)
+        picture.save(tmp_path / "mask.png")
+        with pytest.raises(InputError, match=f"got mode {mode}"):
+            read_values(tmp_path / "mask.png")
+
 
 class TestMasks:
+    def test_of_16_bits(self, tmp_path: Path) -> None:
+        white = Image.fromarray(np.array([[0, 65535]], np.uint16))
+        [found] = maps(open_input(str(save(tmp_path, a=white)))).values()
+        assert found.labels.tolist() == [[0, 1]]
+
+    def test_are_files_that_are_not_hidden(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="none of these"):
+            open_input(str(save(tmp_path, **{"._a": grey([[0]])})))
+        (tmp_path / "folder.png").mkdir()
+        (tmp_path / "notes.txt").write_text("")
+        assert list(maps(open_input(str(save(tmp_path, a=grey([[0]])))))) == ["a"]
+
     def test_of_two_values(self, tmp_path: Path) -> None:
         folder = save(tmp_path, **{
             "b": grey([[0, 255]]), "10": grey([[1, 0]]), "9": grey([[0, 0]]), "a": grey([[255]]),
@@ -164,6 +189,17 @@ class TestResults:
         assert not bool(found["3"].labels.any())
         with pytest.raises(InputError, match="parts, which a rule that names clusters gives"):
             open_input(str(tmp_path), InputOptions(task="parts"))
+
+    def test_a_damaged_one_costs_no_other(self, tmp_path: Path) -> None:
+        for seed in (1, 2):
+            stripes()(seed=seed).save(tmp_path / str(seed))
+        (tmp_path / "1" / "provenance.json").write_text("{")
+        evaluation = compare(open_input(str(tmp_path)), Flat())
+        assert [row.name for row in evaluation.images] == ["2"]
+        assert "provenance.json" in evaluation.problems["failed"]["1"]
+        (tmp_path / "2" / "provenance.json").write_text("{")
+        with pytest.raises(InputError, match=r"provenance\.json"):
+            open_input(str(tmp_path))
 
     def test_have_objects_by_their_labels(self, tmp_path: Path) -> None:
         detector = ("worlds", {"world": "rooms"})
@@ -238,10 +274,88 @@ class TestDataSets:
         assert len(evaluation.images) == 6
         assert evaluation.classes == ("background", "foreground")
 
+    @pytest.mark.parametrize("writer", ["folder", "webdataset", "hf", "coco", "mmseg"])
+    def test_damage_costs_what_is_damaged(self, writer: str, tmp_path: Path) -> None:
+        pipe = stripes()
+        covary.generate(pipe, "0-8", tmp_path, writer, val=0, shard_size=3, on=HereExecutor(pipe))
+        source = open_input(str(tmp_path))
+        whole = maps(source)
+        first, _, third = (record.files for record in read_records(tmp_path))
+        damage(tmp_path, [one.path for one in first], at=1)
+        for one in third:
+            (tmp_path / one.path).unlink()
+        evaluation = compare(open_input(str(tmp_path)), Flat())
+        names = ["0", "2", "3", "4", "5"]
+        assert [row.name for row in evaluation.images] == names
+        assert list(evaluation.problems["failed"]) == ["1", "6", "7", "8"]
+        for why in evaluation.problems["failed"].values():
+            assert "train-00000" in why or "train-00002" in why or "00000000" in why
+        left = {entry.name: entry for entry in source.entries()}  # type: ignore[union-attr]
+        for name in names:
+            assert torch.equal(left[name].load().labels, whole[name].labels)
+        assert left["0"].stamp != left["3"].stamp
+        again = compare(open_input(str(tmp_path)), Flat())
+        assert again.summary() == evaluation.summary()
+
+    def test_a_shard_that_is_cut_short_costs_its_end(self, tmp_path: Path) -> None:
+        pipe = stripes()
+        covary.generate(pipe, "0-5", tmp_path, val=0, shard_size=3, on=HereExecutor(pipe))
+        path = tmp_path / "train-00000.tar"
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        evaluation = compare(open_input(str(tmp_path)), Flat())
+        judged = [row.name for row in evaluation.images]
+        failed = evaluation.problems["failed"]
+        assert sorted([*judged, *failed]) == [str(seed) for seed in range(6)]
+        assert "2" in failed
+        assert {"0", "3", "4", "5"} <= set(judged)
+
+    def test_of_a_writer_that_reads_all_at_once_the_rest_is_lost(self, tmp_path: Path) -> None:
+        class Whole:
+            def read(self, root: Path, split: str | None = None) -> Iterator[covary.Sample]:
+                return covary.create("folder", kind="writer").read(root, split)
+
+        assert not isinstance(Whole(), covary.SupportsShards)
+        pipe = stripes()
+        covary.generate(pipe, "0-5", tmp_path, "folder", shard_size=3, on=HereExecutor(pipe))
+        damage(tmp_path, [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.png")], 2)
+        source = DataSetFolder(tmp_path)
+        source._reader = Whole()
+        evaluation = compare(source, Flat())
+        assert [row.name for row in evaluation.images] == ["0", "1"]
+        assert list(evaluation.problems["failed"]) == ["2", "3", "4", "5"]
+
     def test_refuse_a_damaged_manifest(self, tmp_path: Path) -> None:
         (tmp_path / "manifest.jsonl").write_text("{}\n")
         with pytest.raises(InputError, match="manifest"):
             open_input(str(tmp_path))
+
+
+class Flat:
+    """A judge that sees nothing but background."""
+
+    classes = ("background", "foreground")
+
+    def judge(self, given: LabelMap) -> LabelMap:
+        return LabelMap(given.name, torch.zeros_like(given.labels))
+
+    def describe(self) -> dict[str, object]:
+        return {"kind": "flat"}
+
+
+def damage(root: Path, files: list[str], at: int) -> None:
+    """Make the pictures of a seed rubbish of the same length, within a shard or beside it."""
+    own = [root / file for file in files if f"{at:09d}" in file]
+    for path in own:
+        path.write_bytes(b"x" * path.stat().st_size)
+    if own:
+        return
+    [path] = (root / file for file in files)
+    data = path.read_bytes()
+    starts = [found.start() for found in re.finditer(rb"\x89PNG", data)]
+    # Of columns each has the pictures of its own.
+    for start in starts[at::3] if path.suffix == ".parquet" else starts[2 * at : 2 * at + 2]:
+        data = data[:start] + b"xxxx" + data[start + 4 :]
+    path.write_bytes(data)
 
 
 def celeba(root: Path, faces: dict[int, dict[str, np.ndarray]]) -> Path:
@@ -285,6 +399,12 @@ class TestCelebA:
         _, last = source.entries()
         with pytest.raises(InputError, match="face 6"):
             last.load()
+
+    def test_stray_files_are_none_of_it(self, tmp_path: Path) -> None:
+        root = celeba(tmp_path, {5: {"hair": np.ones((8, 8), bool)}})
+        for name in ("5.txt", "\u00b2.jpg", "Thumbs.db", "list.csv"):
+            (root / "CelebA-HQ-img" / name).write_text("stray")
+        assert list(maps(open_input(str(root)))) == ["5"]
 
     def test_parts_of_different_sizes_are_refused(self, tmp_path: Path) -> None:
         parts = {"skin": np.ones((8, 8), bool), "hair": np.ones((4, 4), bool)}
@@ -364,6 +484,22 @@ class TestSegmented:
     def test_without_an_image_there_is_nothing_to_see(self) -> None:
         with pytest.raises(InputError, match="a mask alone"):
             Segmented(Bright(), "cpu").judge(LabelMap("a", torch.zeros(5, 6)))
+
+    def test_looks_at_images_of_one_size_together(self) -> None:
+        seen: list[tuple[int, ...]] = []
+
+        class Noting(Bright):
+            def segment(self, images: torch.Tensor, ctx: object = None) -> torch.Tensor:
+                seen.append(tuple(images.shape))
+                return super().segment(images)
+
+        sizes = [(5, 6), (4, 4), (5, 6)]
+        images = [torch.randint(0, 256, (3, *size), dtype=torch.uint8) for size in sizes]
+        given = [LabelMap(str(i), torch.zeros(size), images[i]) for i, size in enumerate(sizes)]
+        found = Segmented(Noting(), "cpu").judge_many(given)
+        assert seen == [(2, 3, 5, 6), (1, 3, 4, 4)]
+        for one, image in zip(found, images, strict=True):
+            assert torch.equal(one.labels, (image.float().mean(0) > 127).long())
 
     def test_what_it_gives_is_checked(self) -> None:
         image = torch.zeros(3, 5, 6, dtype=torch.uint8)

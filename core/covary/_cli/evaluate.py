@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import InputError
+from ..errors import CovaryError, InputError
 from ..settings import override, toml_value
 from .batch import writable_folder
-from .output import Report, json_option, print_json, print_table, progress_bar, remark
+from .output import Report, json_option, print_json, print_table, remark
+from .pace import pace, shown
 
 if TYPE_CHECKING:
-    from ..evaluation import Evaluation, InputOptions, Judge, Listed
+    from ..evaluation import Evaluation, EvaluationProgress, InputOptions, Judge, Listed
 
 __all__ = ["eval_"]
 
@@ -99,6 +100,13 @@ _SHOWN = 5
     help="Images of lowest mIoU that the report shows.",
 )
 @click.option(
+    "--batch",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Images of one size that a segmenter looks at together; 16 unless given, 1 beside a "
+    "pipeline. Figures do not depend on it.",
+)
+@click.option(
     "--allow-missing", is_flag=True, help="Exit with 0 though names have no partner on one side."
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
@@ -120,6 +128,7 @@ def eval_(
     trimap_width: float,
     boundary_ratio: float,
     worst: int,
+    batch: int | None,
     allow_missing: bool,
     device: str,
     as_json: bool,
@@ -131,8 +140,12 @@ def eval_(
     rendered scenes by seed), or `segmenter:NAME`. Writes DIR/report.html, DIR/summary.json and
     DIR/per-image.csv.
 
+    What cannot be read or judged is left out, and named with the reason in all three. Stop it at
+    any moment, by Ctrl-C or any other way: the same command goes on with the images that are left,
+    and ends as if nothing had happened.
+
     Exits with 1 if an image could not be judged or a name has no partner on one side, 2 if the
-    command makes no sense.
+    command makes no sense, 130 on Ctrl-C.
 
     \b
       covary eval masks truth -o judged
@@ -140,7 +153,7 @@ def eval_(
       covary eval --preset worlds --seeds 1000-1099 --against exact -o judged
       covary eval dataset --against worlds-unet -o judged
     """
-    from ..evaluation import InputOptions, Rules, compare
+    from ..evaluation import InputOptions, Rules
     from ..evaluation.classes import parse_merge
     from ..pages import templates
 
@@ -161,20 +174,19 @@ def eval_(
     judge = _truth(truth, against, prediction, options)
     templates("covary.evaluation")  # what is not installed should not be found out at the end
     folder = writable_folder(out)
-    with progress_bar(_count(prediction, judge), "evaluating") as (next_step, progress):
-        _report_to(prediction, progress)
-        evaluation = compare(
-            prediction,
-            judge,
-            classes=chosen,
-            merge=merged,
-            masks=task == "foreground",
-            ignore=ignore,
-            resize=resize,  # type: ignore[arg-type]
-            rules=Rules(trimap_width, boundary_ratio),
-            worst=worst,
-            report=next_step,
-        )
+    evaluation = _judged(
+        prediction,
+        judge,
+        folder,
+        classes=chosen,
+        merge=merged,
+        masks=task == "foreground",
+        ignore=ignore,
+        resize=resize,
+        rules=Rules(trimap_width, boundary_ratio),
+        worst=worst,
+        batch=batch,
+    )
     evaluation.save(folder)
     good = _tell_problems(evaluation, allow_missing)
     if as_json:
@@ -183,6 +195,38 @@ def eval_(
         _print(evaluation, folder)
     if not good:
         raise SystemExit(1)
+
+
+def _judged(
+    prediction: Listed | Judge, truth: Listed | Judge, folder: Path, **options: Any
+) -> Evaluation:
+    """The evaluation, with a bar; what is judged when it stops is kept in the folder."""
+    from ..evaluation import compare
+
+    last: list[EvaluationProgress] = []
+    try:
+        with shown("evaluating", "images") as (show, inside):
+            _report_to(prediction, inside)
+
+            def hear(progress: EvaluationProgress) -> None:
+                if not last and progress.kept:
+                    remark(f"{progress.kept:,} of {progress.images:,} images were judged before")
+                last[:] = [progress]
+                show(progress.done, progress.images, pace(progress.rate, progress.seconds_left))
+
+            return compare(prediction, truth, keep_in=folder, progress=hear, **options)
+    except KeyboardInterrupt:
+        remark(f"stopped: {_how_far(last)}; the same command resumes")
+        raise SystemExit(130) from None
+    except CovaryError:
+        if last and last[0].done:
+            remark(f"stopped: {_how_far(last)}")
+        raise
+
+
+def _how_far(last: Sequence[EvaluationProgress]) -> str:
+    done, images = (last[0].done, last[0].images) if last else (0, 0)
+    return f"{done:,} of {images:,} images are judged"
 
 
 def _names(text: str | None) -> tuple[str, ...]:
@@ -261,13 +305,6 @@ def _one_of(what: str, expected: str, got: str) -> InputError:
     return InputError(what, expected=expected, got=got, fix="see `covary eval --help`")
 
 
-def _count(*inputs: Listed | Judge) -> int:
-    """How many images there are at most."""
-    from ..evaluation import Listed
-
-    return max((len(one) for one in inputs if isinstance(one, Listed)), default=0)
-
-
 def _report_to(prediction: Listed | Judge, progress: Report) -> None:
     """Let a pipeline tell how far it is within an image."""
     from ..evaluation.inputs import PipelineResults
@@ -279,9 +316,13 @@ def _report_to(prediction: Listed | Judge, progress: Report) -> None:
 def _tell_problems(evaluation: Evaluation, allow_missing: bool) -> bool:
     """Say what was left out; gives whether that is in order."""
     problems = evaluation.problems
-    for name, why in list(problems["failed"].items())[:_SHOWN]:
-        remark(f"error: {name}: {why}")
-    if (rest := len(problems["failed"]) - _SHOWN) > 0:
+    alike: dict[str, list[str]] = {}
+    for name, why in problems["failed"].items():
+        alike.setdefault(why, []).append(name)
+    for why, names in list(alike.items())[:_SHOWN]:
+        more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
+        remark(f"error: {names[0]}{more}: {why}")
+    if rest := sum(map(len, list(alike.values())[_SHOWN:])):
         remark(f"error: {rest:,} more could not be judged; summary.json has them")
     for key, words in (("missing", "have no prediction"), ("extra", "have no truth")):
         if names := problems[key]:
@@ -298,3 +339,14 @@ def _print(evaluation: Evaluation, folder: Path) -> None:
     rows = [(images, how, *values) for images, how, values in figure_rows(evaluation.summary())]
     print_table(", ".join(evaluation.classes), ("images", "figure", *HEADS.values()), rows)
     click.echo(str(folder / "report.html"))
+    words = [f"{len(evaluation.images):,} judged"]
+    if missing := sum(not row.found for row in evaluation.images):
+        words[0] += f" ({missing:,} without confident foreground)"
+    problems = evaluation.problems
+    for key, what in (
+        ("failed", "failed"),
+        ("missing", "without a prediction"),
+        ("extra", "without a truth"),
+    ):
+        words += [f"{len(problems[key]):,} {what}"] if problems[key] else []
+    click.echo(", ".join(words))

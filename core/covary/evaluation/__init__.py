@@ -14,25 +14,39 @@ sets, exact masks of rendered scenes, segmenters. ``classes`` brings their class
 from __future__ import annotations
 
 from .classes import Classes
-from .comparison import compare
+from .comparison import EvaluationProgress, compare
 from .evaluation import Evaluation, Row, evaluate
 from .inputs import InputOptions, exact, open_input
-from .pairs import Entry, Judge, LabelMap, Listed, Matching, Pair
+from .pairs import (
+    Entry,
+    Judge,
+    LabelMap,
+    Listed,
+    Match,
+    Matching,
+    Pair,
+    SupportsBatches,
+    SupportsFingerprint,
+)
 from .scores import Figures, Rules
 
 __all__ = [
     "Classes",
     "Entry",
     "Evaluation",
+    "EvaluationProgress",
     "Figures",
     "InputOptions",
     "Judge",
     "LabelMap",
     "Listed",
+    "Match",
     "Matching",
     "Pair",
     "Row",
     "Rules",
+    "SupportsBatches",
+    "SupportsFingerprint",
     "compare",
     "evaluate",
     "exact",

@@ -2,17 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
 
+from .._metadata import installed_version
+from .._rate import Rate
 from ..errors import InputError
+from ._ledger import Judged, Ledger
 from .classes import Classes
-from .evaluation import WORST, Evaluation, judged
-from .inputs import Rendered
-from .pairs import Judge, Listed, Matching, Resize
+from .evaluation import WORST, Evaluation, Worst
+from .inputs import PipelineResults, Rendered
+from .pairs import (
+    Judge,
+    Listed,
+    Match,
+    Matching,
+    Pair,
+    Resize,
+    SupportsBatches,
+    SupportsFingerprint,
+    natural,
+)
 from .scores import Rules
 
-__all__ = ["compare"]
+__all__ = ["EvaluationProgress", "compare"]
+
+_T = TypeVar("_T")
+
+_BATCH = 16
+_PACKAGES = ("covary", "torch", "numpy", "pillow")
+"""What figures depend on, whatever the inputs."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationProgress:
+    """How far an evaluation is."""
+
+    images: int
+    """Images to judge, at most: those that only one input has are found on the way."""
+    done: int
+    """Images that are judged, or failed."""
+    kept: int
+    """Images among them that an earlier run had judged."""
+    rate: float | None
+    """Images per second over the last two minutes; None before there is one to tell from."""
+    seconds_left: float | None
+    """At this rate."""
 
 
 def compare(
@@ -26,12 +66,20 @@ def compare(
     resize: Resize | None = None,
     rules: Rules | None = None,
     worst: int = WORST,
+    batch: int | None = None,
+    keep_in: str | os.PathLike[str] | None = None,
     report: Callable[[str], None] = lambda name: None,
+    progress: Callable[[EvaluationProgress], None] = lambda progress: None,
 ) -> Evaluation:
     """The predictions of one input judged by the truth of another, matched by name.
 
     A name that is a number is the same whatever its leading zeros. What has no partner, or cannot
     be read, is left out and listed in ``problems`` of the evaluation.
+
+    With ``keep_in`` a run may be stopped in any way: the same call goes on, with the images that
+    are not judged yet, and gives the same. What failed is tried again. Inputs whose files have
+    changed are judged again, an input of one's own as far as its ``Entry.stamp`` and
+    ``fingerprint`` (:class:`SupportsFingerprint`) tell.
 
     Args:
         prediction: what is judged.
@@ -43,9 +91,15 @@ def compare(
         resize: ``"nearest"`` scales predictions to the truth's size; None refuses other sizes.
         rules: parameters of the metrics.
         worst: how many pairs to keep for the report.
+        batch: how many images a segmenter looks at together, where their sizes are equal; None
+            takes 16, or 1 beside a pipeline, which takes longer than it. Nothing else depends on it
+            but how many images are lost by a kill.
+        keep_in: the folder of the report, to keep there what is judged until it is saved.
         report: called with the name of each image before it is read.
+        progress: called as it goes on.
 
     Raises:
+        OutputError: what is judged cannot be kept.
         InputError: neither input lists its images, classes that differ, exact masks of other
             scenes than the predictions', or no image that could be judged.
         CovaryError: what would fail for every image.
@@ -64,19 +118,154 @@ def compare(
         prediction.classes, truth.classes, chosen=classes, merge=merge, masks=masks
     )
     matching = Matching(prediction, truth, common, ignore, resize)
-    evaluation = judged(
-        matching.pairs(report),
-        Evaluation(common.names, rules or Rules(), inputs=_described(matching, merge or {})),
-        worst,
+    evaluation = Evaluation(
+        common.names, rules or Rules(), inputs=_described(matching, merge or {})
     )
+    kept = None if keep_in is None else Ledger(Path(keep_in), _task(matching, evaluation))
+    with kept or nullcontext() as ledger:
+        run = _Run(matching, evaluation, worst, ledger, progress)
+        run.do(_batch_size(batch, matching), report)
     evaluation.problems = {
         "missing": matching.missing,
         "extra": matching.extra,
-        "failed": matching.failed,
+        "failed": dict(sorted(matching.failed.items(), key=lambda one: natural(one[0]))),
     }
     if not evaluation.images:
         raise _nothing_judged(matching)
     return evaluation
+
+
+class _Run:
+    """One run of a comparison: what is kept from before, what is judged now.
+
+    Args:
+        matching: the pairs.
+        evaluation: takes them in.
+        worst: how many pairs to keep for the report.
+        ledger: what is judged already; None keeps nothing.
+        tell: called as it goes on.
+    """
+
+    def __init__(
+        self,
+        matching: Matching,
+        evaluation: Evaluation,
+        worst: int,
+        ledger: Ledger | None,
+        tell: Callable[[EvaluationProgress], None],
+    ) -> None:
+        self._matching, self._evaluation, self._ledger = matching, evaluation, ledger
+        self._tell, self._rate = tell, Rate()
+        self._worst = Worst[Pair](worst)
+        self._known = {} if ledger is None else dict(ledger.rows())
+        self._pairs = {} if ledger is None else self._whole_pairs(ledger, worst)
+        self._kept, self._made, self._number = len(self._known), 0, 0
+
+    def do(self, batch: int, report: Callable[[str], None]) -> None:
+        """Judge all pairs, so many at a time."""
+        self._rate.began(0)
+        self._say()
+        for matches in _batched(self._matching.matches(), batch):
+            new = [match for match in matches if not self._is_known(match)]
+            pairs = {pair.name: pair for pair in self._matching.read(new, report)}
+            judged = {
+                match.name: Judged(
+                    match.name, match.stamp, pair.found, self._evaluation.count(pair)
+                )
+                for match in new
+                if (pair := pairs.get(match.name)) is not None
+            }
+            self._take_in(matches, judged, pairs)
+            self._made += len(new)
+            self._rate.mark(self._made)
+            self._say()
+        self._evaluation.worst = self._worst.items()
+
+    def _whole_pairs(self, ledger: Ledger, worst: int) -> dict[str, Pair]:
+        """The worst of what is known, whole, as the report shows them; what lacks is forgotten."""
+        order = sorted(self._known.values(), key=lambda one: natural(one.name))
+        kept = Worst[str](worst)
+        for number, one in enumerate(order):
+            kept.offer(one.counts.figures().miou, number, one.name)
+        pairs = {name: ledger.pair(name) for name in kept.items()}
+        for name, pair in pairs.items():
+            if pair is None:
+                del self._known[name]
+        return {name: pair for name, pair in pairs.items() if pair is not None}
+
+    def _is_known(self, match: Match) -> bool:
+        known = self._known.get(match.name)
+        if known is not None and known.stamp != match.stamp:
+            del self._known[match.name]
+            self._kept -= 1
+        return match.name in self._known
+
+    def _take_in(
+        self, matches: Sequence[Match], judged: Mapping[str, Judged], pairs: Mapping[str, Pair]
+    ) -> None:
+        """Add what is known of each, in their order, and keep what is new."""
+        dropped = []
+        for match in matches:
+            one = judged.get(match.name) or self._known.get(match.name)
+            if one is None:
+                continue  # it failed
+            miou = self._evaluation.add_counts(one.name, one.found, one.counts).miou
+            pair = pairs.get(match.name) or self._pairs.pop(match.name, None)
+            self._number += 1
+            if pair is None:
+                continue  # of those that are known, others are worse
+            out = self._worst.offer(miou, self._number, pair)
+            if self._ledger is not None and out is not pair and match.name in judged:
+                self._ledger.keep(pair)
+            dropped += [] if out is None else [out.name]
+        if self._ledger is not None and judged:
+            self._ledger.add(list(judged.values()))
+            for name in dropped:
+                self._ledger.drop(name)
+
+    def _say(self) -> None:
+        done = self._kept + self._made
+        rate, images = self._rate.per_second(self._made), max(len(self._matching), done)
+        left = (images - done) / rate if rate else None
+        self._tell(EvaluationProgress(images, done, self._kept, rate, left))
+
+
+def _batched(items: Iterator[_T], size: int) -> Iterator[list[_T]]:
+    while some := list(islice(items, size)):
+        yield some
+
+
+def _batch_size(batch: int | None, matching: Matching) -> int:
+    """How many images are held at a time.
+
+    Raises:
+        InputError: less than one.
+    """
+    if batch is not None and batch < 1:
+        raise InputError("batch", expected="at least 1", got=str(batch))
+    sides = (matching.prediction, matching.truth)
+    if not any(isinstance(one, SupportsBatches) for one in sides):
+        return 1
+    if batch is None:
+        # A stop costs what is not judged: of a pipeline's results that would be too much.
+        return 1 if any(isinstance(one, PipelineResults) for one in sides) else _BATCH
+    return batch
+
+
+def _task(matching: Matching, evaluation: Evaluation) -> dict[str, Any]:
+    """All that figures depend on apart from the files of single images, as plain data."""
+    sides = {"prediction": matching.prediction, "truth": matching.truth}
+    return {
+        "versions": {name: installed_version(name) for name in _PACKAGES},
+        "inputs": evaluation.inputs,
+        "classes": asdict(matching.classes),
+        "rules": asdict(evaluation.rules),
+        "fingerprints": {
+            side: one.fingerprint()
+            for side, one in sides.items()
+            if isinstance(one, SupportsFingerprint)
+        },
+    }
 
 
 def _described(matching: Matching, merge: Mapping[str, Sequence[str]]) -> dict[str, Any]:

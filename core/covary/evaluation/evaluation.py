@@ -8,25 +8,29 @@ import io
 import json
 import math
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 
 from ..errors import InputError
 from ..files import output_folder, replacing
+from ._ledger import UNFINISHED
 from .classes import MASK, with_background
 from .pairs import Pair
 from .scores import FIGURES, Counts, Figures, Rules, count
 
-__all__ = ["CSV", "REPORT", "SUMMARY", "WORST", "Evaluation", "Row", "evaluate", "judged"]
+__all__ = ["CSV", "REPORT", "SUMMARY", "WORST", "Evaluation", "Row", "Worst", "evaluate"]
 
 CSV, SUMMARY, REPORT = "per-image.csv", "summary.json", "report.html"
 
 PairLike = Pair | tuple[torch.Tensor, torch.Tensor]
 """A pair, or (prediction, truth)."""
+
+_Item = TypeVar("_Item")
 
 WORST = 12
 """How many pairs a report shows unless told otherwise."""
@@ -108,6 +112,9 @@ class Evaluation:
     def save(self, folder: str | os.PathLike[str], *, report: bool = True) -> Path:
         """Write ``per-image.csv``, ``summary.json`` and ``report.html`` to a folder.
 
+        Images that failed follow the others in the CSV file, which then has a column ``error``.
+        What :func:`covary.evaluation.compare` kept there to go on with is removed.
+
         Args:
             folder: made if need be.
             report: whether to write the report, which needs jinja2.
@@ -128,6 +135,7 @@ class Evaluation:
         for name, text in texts.items():
             with replacing(target / name) as temporary:
                 temporary.write_text(text, encoding="utf-8", newline="")
+        shutil.rmtree(target / UNFINISHED, ignore_errors=True)
         return target
 
     def add(self, pair: Pair) -> Figures:
@@ -136,13 +144,21 @@ class Evaluation:
         Raises:
             InputError: its maps do not fit the classes.
         """
-        counts = count(pair.prediction, pair.truth, len(self.classes), self.rules)
+        return self.add_counts(pair.name, pair.found, self.count(pair))
+
+    def count(self, pair: Pair) -> Counts:
+        """The counts of a pair, from which its figures follow.
+
+        Raises:
+            InputError: its maps do not fit the classes.
+        """
+        return count(pair.prediction, pair.truth, len(self.classes), self.rules)
+
+    def add_counts(self, name: str, found: bool, counts: Counts) -> Figures:
+        """Take in one more image, of which these are the counts; gives its figures."""
         figures = counts.figures()
-        self.images.append(Row(pair.name, pair.found, figures))
-        if pair.found in self._counts:
-            self._counts[pair.found].add(counts)
-        else:
-            self._counts[pair.found] = counts
+        self.images.append(Row(name, found, figures))
+        self._counts.setdefault(found, Counts.none(len(self.classes))).add(counts)
         return figures
 
     def _figures(self, *found: bool) -> dict[str, Any]:
@@ -183,13 +199,18 @@ class Evaluation:
         return total
 
     def _csv(self) -> str:
-        rows = self.rows()
+        rows = [{**row, "found": str(row["found"]).lower()} for row in self.rows()]
+        failed = [{"name": name, "error": why} for name, why in self._failed().items()]
         text = io.StringIO()
-        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        columns = dict.fromkeys([*rows[0], *(failed[0] if failed else ())])
+        writer = csv.DictWriter(text, list(columns), lineterminator="\n")
         writer.writeheader()
-        for row in rows:
-            writer.writerow({**row, "found": str(row["found"]).lower()})
+        writer.writerows([*rows, *failed])
         return text.getvalue()
+
+    def _failed(self) -> dict[str, str]:
+        """Why each image failed that did, by name."""
+        return dict(self.problems.get("failed", {}))
 
 
 def evaluate(
@@ -217,25 +238,42 @@ def evaluate(
     names = with_background(classes)
     if len(names) < 2:
         raise InputError("classes", expected="at least one beside background", got="none")
-    evaluation = judged(
-        _named(pairs), Evaluation(names, rules or Rules(), inputs=dict(inputs or {})), worst
-    )
+    evaluation = Evaluation(names, rules or Rules(), inputs=dict(inputs or {}))
+    kept = Worst[Pair](worst)
+    for number, pair in enumerate(_named(pairs)):
+        kept.offer(evaluation.add(pair).miou, number, pair)
     if not evaluation.images:
         raise InputError("pairs", expected="at least one", got="none")
+    evaluation.worst = kept.items()
     return evaluation
 
 
-def judged(pairs: Iterable[Pair], evaluation: Evaluation, worst: int) -> Evaluation:
-    """``evaluation`` with a row for each pair, and the worst of them."""
-    kept: list[tuple[float, int, Pair]] = []
-    for number, pair in enumerate(pairs):
-        miou = evaluation.add(pair).miou
-        # Without a defined mIoU there is nothing to see: all of the truth is left out.
-        heapq.heappush(kept, (-math.inf if math.isnan(miou) else -miou, -number, pair))
-        if len(kept) > worst:
-            heapq.heappop(kept)
-    evaluation.worst = [pair for _, _, pair in sorted(kept, key=lambda one: one[:2], reverse=True)]
-    return evaluation
+class Worst(Generic[_Item]):
+    """The items of lowest mIoU, of those that were offered; of equal ones the first.
+
+    Args:
+        most: how many to keep.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._kept: list[tuple[float, int, _Item]] = []
+
+    def offer(self, miou: float, number: int, item: _Item) -> _Item | None:
+        """Keep an item, if it is among the worst; gives the one that is not kept, if any.
+
+        Args:
+            miou: its mIoU; NaN for one with nothing to see, as all of the truth is left out.
+            number: its place among all.
+            item: the item.
+        """
+        heapq.heappush(self._kept, (-math.inf if math.isnan(miou) else -miou, -number, item))
+        return heapq.heappop(self._kept)[2] if len(self._kept) > self._most else None
+
+    def items(self) -> list[_Item]:
+        """What is kept, the worst first."""
+        ordered = sorted(self._kept, key=lambda one: one[:2], reverse=True)
+        return [item for _, _, item in ordered]
 
 
 def _named(pairs: Iterable[PairLike]) -> Iterator[Pair]:

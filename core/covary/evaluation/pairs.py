@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -15,7 +16,18 @@ from ..errors import InputError
 from ..types import check_image
 from .classes import Classes
 
-__all__ = ["Entry", "Judge", "LabelMap", "Listed", "Matching", "Pair", "natural"]
+__all__ = [
+    "Entry",
+    "Judge",
+    "LabelMap",
+    "Listed",
+    "Match",
+    "Matching",
+    "Pair",
+    "SupportsBatches",
+    "SupportsFingerprint",
+    "natural",
+]
 
 Resize = Literal["nearest"]
 
@@ -86,6 +98,8 @@ class Entry:
 
     name: str
     load: Callable[[], LabelMap]
+    stamp: str = ""
+    """Another one where the files that it is read from have changed; empty without files."""
 
 
 @runtime_checkable
@@ -125,9 +139,48 @@ class Judge(Protocol):
         """What it is, as plain data."""
 
 
+@runtime_checkable
+class SupportsBatches(Protocol):
+    """A judge that is faster for several images at a time."""
+
+    def judge_many(self, given: Sequence[LabelMap]) -> list[LabelMap]:
+        """What ``judge`` gives for each.
+
+        Raises:
+            InputError: it cannot tell of one of them.
+        """
+
+
+@runtime_checkable
+class SupportsFingerprint(Protocol):
+    """An input that says what its maps depend on beside what it describes.
+
+    Figures that a stopped run has kept are used again only where that is the same.
+    """
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Versions, weights, files of the whole, as plain data."""
+
+
 def natural(name: str) -> tuple[bool, int, str]:
     """The place of a name among others: numbers by value, then text; ``7`` and ``007`` are one."""
     return (False, int(name), "") if re.fullmatch(r"[0-9]+", name) else (True, 0, name)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """An image that both inputs can say something of."""
+
+    name: str
+    prediction: Entry | None
+    """None: the prediction is asked about the truth."""
+    truth: Entry | None
+    """None: the truth is asked about the prediction."""
+
+    @property
+    def stamp(self) -> str:
+        """Another one where a file of either has changed."""
+        return " ".join(one.stamp for one in (self.prediction, self.truth) if one is not None)
 
 
 @dataclass(slots=True)
@@ -156,7 +209,7 @@ class Matching:
 
     def __len__(self) -> int:
         """How many pairs there are at most."""
-        return max(len(one) for one in (self.prediction, self.truth) if isinstance(one, Listed))
+        return min(len(one) for one in (self.prediction, self.truth) if isinstance(one, Listed))
 
     def pairs(self, report: Callable[[str], None] = lambda name: None) -> Iterator[Pair]:
         """The pairs by name, one at a time.
@@ -167,36 +220,79 @@ class Matching:
         Raises:
             CovaryError: what would fail for every image.
         """
-        for name, load in self._loaders():
-            report(name)
-            try:
-                pair = self._pair(name, *load())
-            except HOPELESS:
-                raise
-            except Exception as error:  # a plugin's own, too, is of this image alone
-                if raising():
-                    raise
-                self.failed[name] = in_words(error)
-            else:
+        for match in self.matches():
+            yield from self.read([match], report)
+
+    def matches(self) -> Iterator[Match]:
+        """What there is of both, by name; nothing is read."""
+        ours, theirs = self.prediction, self.truth
+        if isinstance(ours, Listed) and isinstance(theirs, Listed):
+            yield from self._merged(ours.entries(), theirs.entries())
+        elif isinstance(ours, Listed):
+            yield from (Match(entry.name, entry, None) for entry in ours.entries())
+        elif isinstance(theirs, Listed):
+            yield from (Match(entry.name, None, entry) for entry in theirs.entries())
+
+    def read(
+        self, matches: Sequence[Match], report: Callable[[str], None] = lambda name: None
+    ) -> Iterator[Pair]:
+        """Their pairs, all of which are held at a time; those that fail are left out.
+
+        Args:
+            matches: some of ``matches()``.
+            report: called with a name before its maps are read.
+
+        Raises:
+            CovaryError: what would fail for every image.
+        """
+        ours, theirs = dict[str, LabelMap](), dict[str, LabelMap]()
+        for match in matches:
+            report(match.name)
+            with self._noting(match.name):
+                for side, entry in ((ours, match.prediction), (theirs, match.truth)):
+                    if entry is not None:
+                        side[match.name] = entry.load()
+        if not isinstance(self.truth, Listed):
+            theirs = self._judged(self.truth, ours)
+        elif not isinstance(self.prediction, Listed):
+            ours = self._judged(self.prediction, theirs)
+        for match in matches:
+            pair = None
+            if match.name in ours and match.name in theirs:
+                with self._noting(match.name):
+                    pair = self._pair(match.name, ours.pop(match.name), theirs.pop(match.name))
+            if pair is not None:
                 yield pair
 
-    def _loaders(self) -> Iterator[tuple[str, Callable[[], tuple[LabelMap, LabelMap]]]]:
-        """(name, what reads the prediction and the truth) of every pair."""
-        prediction, truth = self.prediction, self.truth
-        if isinstance(prediction, Listed) and isinstance(truth, Listed):
-            for ours, theirs in self._merged(prediction.entries(), truth.entries()):
-                yield theirs.name, _both(ours, theirs)
-        elif isinstance(prediction, Listed) and isinstance(truth, Judge):
-            for entry in prediction.entries():
-                yield entry.name, _predicted(entry, truth)
-        elif isinstance(prediction, Judge) and isinstance(truth, Listed):
-            for entry in truth.entries():
-                yield entry.name, _given(entry, prediction)
+    def _judged(self, judge: Judge, given: dict[str, LabelMap]) -> dict[str, LabelMap]:
+        """What a judge says of each of them, as far as it can."""
+        if len(given) > 1 and isinstance(judge, SupportsBatches):
+            try:
+                return dict(zip(given, judge.judge_many(list(given.values())), strict=True))
+            except HOPELESS:
+                raise
+            except Exception:  # noqa: S110
+                pass  # one of them alone, or too little memory for all: each shows for itself
+        judged = dict[str, LabelMap]()
+        for name, one in given.items():
+            with self._noting(name):
+                judged[name] = judge.judge(one)
+        return judged
 
-    def _merged(
-        self, ours: Iterator[Entry], theirs: Iterator[Entry]
-    ) -> Iterator[tuple[Entry, Entry]]:
-        """Entries of equal names; both sides are in order, so each is passed once."""
+    @contextmanager
+    def _noting(self, name: str) -> Iterator[None]:
+        """Note what goes wrong in the block as a failure of that image alone."""
+        try:
+            yield
+        except HOPELESS:
+            raise
+        except Exception as error:  # a plugin's own, too, is of this image alone
+            if raising():
+                raise
+            self.failed[name] = in_words(error)
+
+    def _merged(self, ours: Iterator[Entry], theirs: Iterator[Entry]) -> Iterator[Match]:
+        """Those of equal names; both sides are in order, so each is passed once."""
         one, other = next(ours, None), next(theirs, None)
         while one is not None and other is not None:
             if natural(one.name) < natural(other.name):
@@ -206,7 +302,7 @@ class Matching:
                 self.missing.append(other.name)
                 other = next(theirs, None)
             else:
-                yield one, other
+                yield Match(other.name, one, other)
                 one, other = next(ours, None), next(theirs, None)
         for rest, last, names in ((ours, one, self.extra), (theirs, other, self.missing)):
             names.extend([last.name] if last is not None else [])
@@ -219,26 +315,6 @@ class Matching:
             ours = _nearest(ours, theirs)
         image = truth.image if prediction.image is None else prediction.image
         return Pair(name, ours, theirs, image, prediction.found)
-
-
-def _both(ours: Entry, theirs: Entry) -> Callable[[], tuple[LabelMap, LabelMap]]:
-    return lambda: (ours.load(), theirs.load())
-
-
-def _predicted(entry: Entry, truth: Judge) -> Callable[[], tuple[LabelMap, LabelMap]]:
-    def load() -> tuple[LabelMap, LabelMap]:
-        prediction = entry.load()
-        return prediction, truth.judge(prediction)
-
-    return load
-
-
-def _given(entry: Entry, prediction: Judge) -> Callable[[], tuple[LabelMap, LabelMap]]:
-    def load() -> tuple[LabelMap, LabelMap]:
-        truth = entry.load()
-        return prediction.judge(truth), truth
-
-    return load
 
 
 def _nearest(labels: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

@@ -93,17 +93,19 @@ def _headline(summary: dict[str, Any]) -> list[tuple[str, str, str]]:
     """(figure, value, what it is) of the tiles at the top."""
     counts, figures = summary["counts"], summary["figures"]
     mean, whole = (figures["all"][kind] for kind in ("per_image_mean", "whole_set"))
-    tiles = [
-        ("mIoU", _number(mean["miou"]), "mean over all images"),
-        ("mIoU", _number(whole["miou"]), "whole set, all images"),
-        ("IoU foreground", _number(mean["iou_foreground"]), "mean over all images"),
-        ("images", f"{counts['images']:,}", "judged"),
-    ]
+    about = ["judged"]
     if counts["not_found"]:
         found = figures["found"]["per_image_mean"]["miou"]
         text = f"{counts['not_found']:,} without confident foreground; mIoU {_number(found)} of the"
-        tiles[-1] = ("images", f"{counts['images']:,}", f"{text} {counts['found']:,} others")
-    return tiles
+        about = [f"{text} {counts['found']:,} others"]
+    if failed := len(summary["problems"].get("failed", {})):
+        about.append(f"{failed:,} could not be judged")
+    return [
+        ("mIoU", _number(mean["miou"]), "mean over all images"),
+        ("mIoU", _number(whole["miou"]), "whole set, all images"),
+        ("IoU foreground", _number(mean["iou_foreground"]), "mean over all images"),
+        ("images", f"{counts['images']:,}", "; ".join(about)),
+    ]
 
 
 def figure_rows(summary: dict[str, Any]) -> Iterator[tuple[str, str, list[str]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from ...errors import InputError
 from ...images import read_image
 from ...samples import BACKGROUND
+from .._stamps import stamp
 from ..pairs import Entry, LabelMap
 from ._masks import by_name, read_values
 from ._options import InputOptions
@@ -24,6 +26,7 @@ PARTS = (
 """The parts in the order in which they are laid on each other: later ones overwrite."""
 
 _IMAGES, _MASKS, _A_FOLDER = "CelebA-HQ-img", "CelebAMask-HQ-mask-anno", 2000
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
 class CelebAMaskHQ:
@@ -44,7 +47,7 @@ class CelebAMaskHQ:
         self._root = root
         images = root / _IMAGES
         found = images.iterdir() if images.is_dir() else iter(())
-        self._images = by_name(path for path in found if path.stem.isdigit())
+        self._images = by_name(path for path in found if _is_image(path))
         if not self._images:
             raise InputError(f"folder {root}", expected=f"{_IMAGES}/0.jpg, ...", got="none")
 
@@ -64,7 +67,8 @@ class CelebAMaskHQ:
     def entries(self) -> Iterator[Entry]:
         """Its faces, by number."""
         for path in self._images:
-            yield Entry(path.stem, lambda path=path: self._read(path))  # type: ignore[misc]
+            files = [path, *self._masks(int(path.stem)).values()]
+            yield Entry(path.stem, partial(self._read, path), stamp(files))
 
     def describe(self) -> dict[str, Any]:
         """Kind, folder and classes."""
@@ -76,10 +80,8 @@ class CelebAMaskHQ:
 
     def _read(self, path: Path) -> LabelMap:
         number = int(path.stem)
-        folder = self._root / _MASKS / str(number // _A_FOLDER)
         labels: torch.Tensor | None = None
-        for value, part in enumerate(PARTS, start=1):
-            file = folder / f"{number:05d}_{part}.png"
+        for value, file in self._masks(number).items():
             if not file.exists():
                 continue
             mask = read_values(file) > 0
@@ -91,5 +93,17 @@ class CelebAMaskHQ:
             labels[mask] = value
         if labels is None:
             expected = f"masks of its parts, {number:05d}_*.png"
+            folder = self._root / _MASKS / str(number // _A_FOLDER)
             raise InputError(f"face {number}", expected=expected, got=f"none in {folder}")
         return LabelMap(path.stem, labels, read_image(path))
+
+    def _masks(self, number: int) -> dict[int, Path]:
+        """Where the masks of a face are, by the values of their parts; some may not be there."""
+        folder = self._root / _MASKS / str(number // _A_FOLDER)
+        names = (f"{number:05d}_{part}.png" for part in PARTS)
+        return {value: folder / name for value, name in enumerate(names, start=1)}
+
+
+def _is_image(path: Path) -> bool:
+    stem = path.stem
+    return path.suffix.lower() in _SUFFIXES and stem.isascii() and stem.isdigit()

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import heapq
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
+from ..._failures import HOPELESS
+from ..._seeds import Seeds
 from ...errors import InputError
 from ...generation import read_manifest
-from ...interfaces import SupportsReading
+from ...generation._manifest import read_records
+from ...generation._record import ShardRecord
+from ...interfaces import SupportsReading, SupportsShards
+from ...provenance import component_data
 from ...recipe import Recipe, Spec
 from ...samples import Sample
+from .._stamps import stamp
 from ..pairs import Entry, LabelMap
 from ._options import InputOptions
 
@@ -21,9 +29,15 @@ __all__ = ["DataSetFolder"]
 
 _MANIFEST = "manifest.jsonl"
 
+_Found = Iterator[Sample] | Iterator[Sample | InputError]
+
 
 class DataSetFolder:
     """The pairs of a data set, read one after another by the writer that wrote them.
+
+    A pair that is damaged is an entry that cannot be loaded, and those after it are still read;
+    so are the other shards where one is missing or damaged as a whole, if the writer can
+    (``SupportsShards``).
 
     Args:
         root: its folder.
@@ -63,8 +77,14 @@ class DataSetFolder:
 
     def entries(self) -> Iterator[Entry]:
         """Its pairs, by seed; each is read before it is given."""
-        for sample in self._reader.read(self._root):
-            yield Entry(str(sample.seed), lambda sample=sample: _map(sample))  # type: ignore[misc]
+        reader = self._reader
+        if not isinstance(reader, SupportsShards):
+            records = list(read_records(self._root))
+            seeds = sorted(seed for record in records for seed in Seeds.of(record.kept))
+            yield from _entries(seeds, partial(reader.read, self._root), self._stamp(*records))
+            return
+        streams = (self._split(split, reader) for split in self._dataset.pairs)
+        yield from heapq.merge(*streams, key=lambda entry: int(entry.name))
 
     def describe(self) -> dict[str, Any]:
         """Kind, folder, format, task, classes and source."""
@@ -76,6 +96,65 @@ class DataSetFolder:
             "classes": list(self.classes),
             "source": self.source.model_dump(mode="json"),
         }
+
+    def fingerprint(self) -> dict[str, Any]:
+        """The version of what reads it."""
+        return {"writer": component_data("writer", self._format)}
+
+    def _split(self, split: str, reader: SupportsShards) -> Iterator[Entry]:
+        """The pairs of a split, in whose shards seeds ascend."""
+        for record in read_records(self._root):
+            if record.split == split:
+                read = partial(reader.read_shard, self._root, record.shard)
+                yield from _entries(Seeds.of(record.kept), read, self._stamp(record))
+
+    def _stamp(self, *records: ShardRecord) -> str:
+        return stamp(self._root / file.path for record in records for file in record.files)
+
+
+def _entries(seeds: Iterable[int], read: Callable[[], _Found], mark: str) -> Iterator[Entry]:
+    """An entry for each of the seeds; those that are not found cannot be loaded."""
+    found, ahead = _salvaged(read), None
+    errors: list[Exception] = []
+    for seed in seeds:
+        while ahead is None or ahead.seed < seed:
+            one = next(found, None)
+            if one is None:
+                break
+            if isinstance(one, Exception):
+                errors.append(one)
+            else:
+                ahead = one
+        if ahead is not None and ahead.seed == seed:
+            errors.clear()
+            yield Entry(str(seed), partial(_map, ahead), mark)
+        else:
+            # Of several in a row each has its own; what ended the shard is that of all the rest.
+            error = errors.pop(0) if len(errors) > 1 else (*errors, _absent(seed))[0]
+            yield Entry(str(seed), partial(_fail, error), mark)
+
+
+def _salvaged(read: Callable[[], _Found]) -> Iterator[Sample | Exception]:
+    """What is found, and at last what ended it before its time, if anything did."""
+    try:
+        yield from read()
+    except HOPELESS:
+        raise
+    except Exception as error:  # a plugin's own, too, is of this shard alone
+        yield error
+
+
+def _absent(seed: int) -> InputError:
+    return InputError(
+        f"seed {seed}",
+        expected="a pair, as the manifest of the data set says",
+        got="none",
+        fix="give its `covary generate` command again with --verify, which mends shards",
+    )
+
+
+def _fail(error: Exception) -> NoReturn:
+    raise error
 
 
 def _map(sample: Sample) -> LabelMap:

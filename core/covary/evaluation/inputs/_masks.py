@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from PIL import Image
 
 from ...errors import InputError
+from .._stamps import stamp
 from ..classes import MASK, with_background
 from ..pairs import Entry, LabelMap, natural
 from ._options import InputOptions
@@ -22,7 +24,7 @@ __all__ = ["MaskFolder", "by_name", "read_values"]
 _NAMES = ("classes.json", "parts.json")
 """What `covary export --format palette` and the writers of data sets put beside pictures."""
 
-_ON = {1, 255}
+_ON = {1, 255, 65535}
 
 
 class MaskFolder:
@@ -30,10 +32,12 @@ class MaskFolder:
 
     Where the names of classes are known, from the user or from ``classes.json`` or ``parts.json``
     beside the pictures, a pixel's value is the number of its class. Otherwise they are masks: 0
-    is background and 1 or 255 foreground.
+    is background, and 1 or white, which is 255 or of 16 bits 65535, foreground. Hidden files are
+    none of them.
 
     Args:
-        folder: with PNG files of mode 1, L, P or I;16, or RGB with equal channels.
+        folder: with PNG files of mode 1, L, P or I;16, or RGB with equal channels; nothing
+            may be transparent.
         classes: names by value, from 1.
 
     Raises:
@@ -42,7 +46,7 @@ class MaskFolder:
 
     def __init__(self, folder: Path, classes: Sequence[str] = ()) -> None:
         self._folder = folder
-        self._paths = by_name(path for path in folder.iterdir() if path.suffix.lower() == ".png")
+        self._paths = by_name(_pictures(folder))
         if not self._paths:
             raise InputError(f"folder {folder}", expected="mask PNGs", got="none")
         names = classes or _names_in(folder)
@@ -53,7 +57,7 @@ class MaskFolder:
     def recognises(text: str) -> bool:
         """Whether it is a folder with a PNG in it."""
         folder = Path(text)
-        return folder.is_dir() and any(path.suffix.lower() == ".png" for path in folder.iterdir())
+        return folder.is_dir() and any(_pictures(folder))
 
     @classmethod
     def open(cls, text: str, options: InputOptions) -> MaskFolder:
@@ -66,7 +70,7 @@ class MaskFolder:
     def entries(self) -> Iterator[Entry]:
         """The masks, by name."""
         for path in self._paths:
-            yield Entry(path.stem, lambda path=path: self._read(path))  # type: ignore[misc]
+            yield Entry(path.stem, partial(self._read, path), stamp([path]))
 
     def describe(self) -> dict[str, Any]:
         """Kind, folder and classes."""
@@ -89,6 +93,15 @@ class MaskFolder:
                 fix="name the classes that values stand for: --classes hair,skin,...",
             )
         return (values > 0).to(torch.uint8)
+
+
+def _pictures(folder: Path) -> Iterator[Path]:
+    """The PNG files of a folder, as it lists them; macOS, for one, puts hidden ones beside them."""
+    return (
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() == ".png" and not path.name.startswith(".") and path.is_file()
+    )
 
 
 def by_name(paths: Iterator[Path]) -> list[Path]:
@@ -120,6 +133,8 @@ def read_values(path: Path) -> torch.Tensor:
     except Exception as error:
         got = str(error) or type(error).__name__
         raise InputError(f"mask {path}", expected=expected, got=got) from error
+    if mode in ("LA", "RGBA") and (values[..., -1] == 255).all():
+        mode, values = ("L", values[..., 0]) if mode == "LA" else ("RGB", values[..., :3])
     if mode == "RGB":
         if not (values == values[..., :1]).all():
             fix = "save the indices of classes, not their colours"

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from ..._seeds import Seeds
+from ...context import resolve_device
 from ...errors import InputError
 from ...interfaces import SupportsParts
 from ...pipeline import Pipeline
+from ...provenance import components_data
 from ...recipe import Spec
 from ...samples import BACKGROUND, Task
 from ...saved import SavedResult
 from ...types import Query
+from .._stamps import named_in, stamp
 from ..classes import MASK, with_background
 from ..pairs import Entry, LabelMap
 from ._options import InputOptions
@@ -56,7 +60,7 @@ class PipelineResults:
     def entries(self) -> Iterator[Entry]:
         """The results, by seed."""
         for seed in self._seeds:
-            yield Entry(str(seed), lambda seed=seed: self._make(seed))  # type: ignore[misc]
+            yield Entry(str(seed), partial(self._make, seed))
 
     def describe(self) -> dict[str, Any]:
         """Kind, recipe, seeds, task and classes."""
@@ -66,6 +70,15 @@ class PipelineResults:
             "seeds": str(self._seeds),
             "task": self._task,
             "classes": list(self.classes),
+        }
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Versions of its components, its device, and the files that the recipe names."""
+        recipe = self._pipeline.recipe
+        return {
+            "components": components_data(recipe),
+            "device": resolve_device(self._pipeline.device).type,
+            "files": stamp(named_in(recipe.model_dump(mode="json"))),
         }
 
     def _make(self, seed: int) -> LabelMap:

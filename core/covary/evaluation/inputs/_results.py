@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ...provenance import read_provenance
 from ...recipe import Recipe, Spec
 from ...samples import BACKGROUND, Task
 from ...saved import SavedResult
+from .._stamps import stamp
 from ..classes import MASK
 from ..pairs import Entry, LabelMap, natural
 from ._options import InputOptions
@@ -36,7 +38,7 @@ class ResultFolders:
     def __init__(self, folder: Path, task: Task = "foreground") -> None:
         self._folder, self._task = folder, task
         self._folders = sorted(results_in(folder), key=lambda path: natural(path.resolve().name))
-        about = [read_provenance(one) for one in self._folders]
+        about = _provenances(self._folders)
         self.classes = _classes(about, task, folder)
         sources = {Recipe.parse(one["recipe"]).source.model_dump_json() for one in about}
         self.source = Spec.model_validate_json(sources.pop()) if len(sources) == 1 else None
@@ -59,7 +61,7 @@ class ResultFolders:
     def entries(self) -> Iterator[Entry]:
         """The results, by name."""
         for folder in self._folders:
-            yield Entry(folder.resolve().name, lambda folder=folder: self._read(folder))  # type: ignore[misc]
+            yield Entry(folder.resolve().name, partial(self._read, folder), stamp([folder]))
 
     def describe(self) -> dict[str, Any]:
         """Kind, folder, task, classes and source."""
@@ -92,6 +94,23 @@ def _renumbered(numbers: torch.Tensor, own: Sequence[str], classes: Sequence[str
     places = {name: number for number, name in enumerate(classes)}
     table = torch.tensor([0, *(places.get(name, 0) for name in own)], dtype=torch.int32)
     return table[numbers.long()]
+
+
+def _provenances(folders: Sequence[Path]) -> list[dict[str, Any]]:
+    """What is known of the results; those that are damaged fail when they are read.
+
+    Raises:
+        InputError: all of them are damaged.
+    """
+    found, errors = [], []
+    for folder in folders:
+        try:
+            found.append(read_provenance(folder))
+        except InputError as error:
+            errors.append(error)
+    if not found:
+        raise errors[0]
+    return found
 
 
 def _classes(about: Sequence[dict[str, Any]], task: Task, folder: Path) -> tuple[str, ...]:

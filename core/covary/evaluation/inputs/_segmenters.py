@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,7 +11,9 @@ from ..._registry import find
 from ...context import RunContext, resolve_device
 from ...errors import InputError, PluginError
 from ...interfaces import Segmenter
+from ...provenance import component_data
 from ...samples import BACKGROUND
+from .._stamps import named_in, stamp
 from ..pairs import LabelMap
 from ._options import InputOptions
 
@@ -61,17 +64,23 @@ class Segmented:
             InputError: there is no image.
             PluginError: the segmenter gave something else than it must.
         """
-        if given.image is None:
-            raise InputError(
-                f"image {given.name}",
-                expected="an image for the segmenter to look at",
-                got="a mask alone",
-                fix="give results, a data set, or CelebAMask-HQ, which have images",
-            )
-        ctx = RunContext(device=self._device).at("segmenter", self._segmenter.id)
-        images = given.image[None].to(self._device)
-        labels = self._checked(self._segmenter.segment(images, ctx), images)
-        return LabelMap(given.name, labels[0].cpu(), given.image)
+        return self.judge_many([given])[0]
+
+    def judge_many(self, given: Sequence[LabelMap]) -> list[LabelMap]:
+        """The segmenter's maps of several images; those of one size are looked at together.
+
+        Raises:
+            InputError: there is no image of one of them.
+            PluginError: the segmenter gave something else than it must.
+        """
+        sizes: dict[torch.Size, dict[int, torch.Tensor]] = {}
+        for number, one in enumerate(given):
+            image = _image(one)
+            sizes.setdefault(image.shape, {})[number] = image
+        found: dict[int, torch.Tensor] = {}
+        for images in sizes.values():
+            found |= zip(images, self._labels(torch.stack(list(images.values()))), strict=True)
+        return [LabelMap(one.name, found[i], one.image) for i, one in enumerate(given)]
 
     def describe(self) -> dict[str, Any]:
         """Kind, component, parameters and classes."""
@@ -81,6 +90,19 @@ class Segmented:
             "params": self._segmenter.params.model_dump(mode="json"),
             "classes": list(self.classes),
         }
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Version, device, and the files that the parameters name."""
+        return {
+            "component": component_data("segmenter", self._segmenter.id),
+            "device": self._device.type,
+            "files": stamp(named_in(self._segmenter.params.model_dump(mode="json"))),
+        }
+
+    def _labels(self, images: torch.Tensor) -> torch.Tensor:
+        ctx = RunContext(device=self._device).at("segmenter", self._segmenter.id)
+        images = images.to(self._device)
+        return self._checked(self._segmenter.segment(images, ctx), images).cpu()
 
     def _checked(self, labels: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
         expected = (len(images), *images.shape[2:])
@@ -94,3 +116,14 @@ class Segmented:
                 fix="correct its segment()",
             )
         return labels
+
+
+def _image(given: LabelMap) -> torch.Tensor:
+    if given.image is None:
+        raise InputError(
+            f"image {given.name}",
+            expected="an image for the segmenter to look at",
+            got="a mask alone",
+            fix="give results, a data set, or CelebAMask-HQ, which have images",
+        )
+    return given.image
