@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import operator
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, SupportsIndex
 
 from .errors import InputError
 
 __all__ = ["Seeds", "seed_range"]
 
-_RANGE = re.compile(r"(\d+)-(\d+)")
+_RANGE = re.compile(r"(\d{1,20})-(\d{1,20})", re.ASCII)
+_ONE = re.compile(r"\d{1,20}", re.ASCII)
+"""More digits are no seed; a great many Python would not even read."""
 _END = 2**32
 """numpy.random.RandomState, the published convention of generators, takes no seed beyond."""
 
@@ -24,7 +27,7 @@ def seed_range(text: str) -> range | None:
     Raises:
         InputError: a range that runs backwards, or a seed beyond 2^32-1.
     """
-    if text.isascii() and text.isdigit():
+    if _ONE.fullmatch(text):
         first = last = int(text)
     elif match := _RANGE.fullmatch(text):
         first, last = int(match[1]), int(match[2])
@@ -78,12 +81,19 @@ class Seeds:
         return chain.from_iterable(self.ranges)
 
     def __contains__(self, seed: object) -> bool:
-        return any(seed in one for one in self.ranges)
+        return isinstance(seed, SupportsIndex) and seed in self._around(operator.index(seed))
 
     def __le__(self, other: Seeds) -> bool:
         """Whether all of them are in the other."""
         # The ranges of a set do not touch, so one of ours lies within one of theirs, or not at all.
-        return all(one.start in other and _within(one, other) for one in self.ranges)
+        return all(one.stop <= other._around(one.start).stop for one in self.ranges)
+
+    def _around(self, seed: int) -> range:
+        """The range that has ``seed``, else an empty one."""
+        # Of the ranges that begin at or before it the last, as there may be a great many.
+        number = bisect_right(self.ranges, seed, key=lambda one: one.start) - 1
+        found = self.ranges[number] if number >= 0 else range(0)
+        return found if seed in found else range(0)
 
     def __str__(self) -> str:
         """As :meth:`of` reads it: ``0-99,200``."""
@@ -102,10 +112,6 @@ def _runs(seeds: Iterable[int]) -> Iterator[range]:
         run = range(seed, seed + 1)
     if run:
         yield run
-
-
-def _within(one: range, other: Seeds) -> bool:
-    return any(whole.start <= one.start and one.stop <= whole.stop for whole in other.ranges)
 
 
 def _parsed(text: str) -> Iterator[range]:

@@ -58,8 +58,29 @@ class TestSeeds:
         assert list(Seeds.of(np.array([3, 1]))) == [1, 3]
         assert list(Seeds.of(range(10, 0, -3))) == [1, 4, 7, 10]
 
+    def test_a_great_many_scattered_ones_are_compared_at_once(self) -> None:
+        scattered = Seeds.of(range(0, 200_000, 2))
+        assert scattered <= Seeds.of(range(0, 200_002, 2))
+        assert not scattered <= Seeds.of([*range(0, 199_998, 2), 199_999])
+        assert np.int64(4) in scattered
+        assert 5 not in scattered
+        assert "4" not in scattered
+
     @pytest.mark.parametrize(
-        "wrong", ["a", "1-", "5-3", "0-4294967296", [-1], [2**32], [1.5], [True], range(-1, 3)]
+        "wrong",
+        [
+            "a",
+            "1-",
+            "5-3",
+            "1" * 5000,
+            "1-" + "1" * 5000,
+            "0-4294967296",
+            [-1],
+            [2**32],
+            [1.5],
+            [True],
+            range(-1, 3),
+        ],
     )
     def test_refuses_what_is_none(self, wrong: object) -> None:
         with pytest.raises(InputError):
