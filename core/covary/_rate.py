@@ -10,26 +10,36 @@ __all__ = ["Rate"]
 
 _WINDOW = 120.0
 """Seconds over which the rate is measured."""
+_SPANS = 3
+"""Or so many times what steps take that are told of all at once."""
 
 
 class Rate:
-    """Steps per second over the last two minutes, from what it is told of the steps done."""
+    """Steps per second of late, two minutes or more, from what it is told of the steps done."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+        self._clock, self._window = clock, _WINDOW
         self._marks: deque[tuple[float, int]] = deque()
 
     def began(self, done: int) -> None:
         """Work begins now, with so many steps from before: only what comes is speed."""
         self._marks = deque([(self._clock(), done)])
 
-    def mark(self, done: int) -> None:
-        """So many steps are done now."""
+    def mark(self, done: int, span: float = 0.0) -> None:
+        """So many steps are done now.
+
+        Args:
+            done: the steps.
+            span: seconds that the latest of them took, where nothing was told in between. Workers
+                that began together also end together: between, and at, such moments the last two
+                minutes alone would tell of nothing, or of far too much.
+        """
+        self._window = max(self._window, _SPANS * span)
         now = self._clock()
-        # A mark a second is enough, and two must stay to tell a rate from.
+        # A mark a second is enough; the first that stays is the last from before the window.
         if not self._marks or now - self._marks[-1][0] >= 1.0:
             self._marks.append((now, done))
-        while len(self._marks) > 2 and now - self._marks[0][0] > _WINDOW:
+        while len(self._marks) > 2 and now - self._marks[1][0] > self._window:
             self._marks.popleft()
 
     def per_second(self, done: int) -> float | None:

@@ -60,6 +60,27 @@ class TestTracker:
             tracker.made("a", min(done, 200) + 4 * max(0, done - 200))
         assert tracker.progress().rate == pytest.approx(4.0, rel=0.05)
 
+    def test_the_rate_where_workers_end_together_and_tell_nothing_before(
+        self, clock: Clock
+    ) -> None:
+        """Sixteen on a cluster: each makes a shard of 5,000 in ten minutes, give or take."""
+        tracker = Tracker(10_000_000, 2000, clock=clock)
+        tracker.began()
+        start = clock.now
+        ends = [round_ * 600 + worker for round_ in (1, 2, 3, 4) for worker in range(16)]
+        found = []
+        for number, seconds in enumerate(ends):
+            for moment in (seconds - 0.5, seconds):  # also just before it ends
+                clock.now = start + moment
+                if number >= 16:
+                    found.append(tracker.progress().rate)
+                if moment == seconds:
+                    shard = ShardRecord(str(number), "train", "", "", {}, (), 600.0, "")
+                    tracker.finished(shard, 5000)
+        true = 16 * 5000 / 600
+        # Just before the second round ends twice the time has gone into the first.
+        assert all(rate is not None and 0.49 < rate / true < 1.5 for rate in found), found
+
     def test_a_shard_that_begins_anew_takes_its_seeds_back(self, clock: Clock) -> None:
         tracker = Tracker(40, 4, clock=clock)
         tracker.began()
@@ -113,6 +134,19 @@ class TestStatus:
         assert status.state == "stopped"
         assert status.progress is not None
         assert status.progress.rate is None
+
+    def test_a_clock_that_was_ahead(self, folder: Folder) -> None:
+        with Heartbeat(folder.progress, Tracker(40, 4).progress):
+            alive = json.loads(folder.progress.read_text())
+        folder.progress.write_text(json.dumps(alive | {"time": time.time() + 3600}))
+        assert read_status(folder.root).state == "stopped"
+
+    def test_what_has_lost_the_state_of_covary(self, tmp_path: Path) -> None:
+        head = {"name": "some", "job": {"name": "some", "seeds": "0-39"}}
+        Folder(tmp_path).manifest.write_text(json.dumps(head) + "\n")
+        status = read_status(tmp_path)
+        assert (status.state, status.name, status.seeds) == ("finished", "some", "0-39")
+        assert status.progress is None
 
     @pytest.mark.parametrize("text", ["", "{", "[]", '{"state": "running"}'])
     def test_a_broken_heartbeat(self, folder: Folder, text: str) -> None:

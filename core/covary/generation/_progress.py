@@ -41,7 +41,7 @@ class GenerationProgress:
     shards_done: int
     """Finished shards."""
     rate: float | None
-    """Seeds per second over the last two minutes; None before there is one to tell from."""
+    """Seeds per second of late, two minutes or a few shards; None before one can be told."""
     seconds_left: float | None
     """At this rate."""
     seconds: float
@@ -93,9 +93,9 @@ class Tracker:
     def finished(self, record: ShardRecord, seeds: int) -> None:
         """A shard is done, and all its seeds."""
         with self._lock:
-            self._at_work.pop(record.shard, None)
+            told = self._at_work.pop(record.shard, 0)
             self._count(record, seeds)
-            self._speed.mark(self._done)
+            self._speed.mark(self._done, span=0.0 if told else record.seconds)
 
     def dropped(self, shard: str) -> None:
         """A shard is not made after all."""
