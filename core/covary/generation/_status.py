@@ -41,7 +41,7 @@ def read_status(folder: str | os.PathLike[str]) -> Status:
     """
     place = Folder(Path(folder))
     try:
-        job = json.loads(place.job.read_bytes())
+        job = _job(place)
         name, seeds = str(job["name"]), str(job["seeds"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
@@ -51,11 +51,26 @@ def read_status(folder: str | os.PathLike[str]) -> Status:
             fix="give the folder that was its -o",
         ) from error
     last = read_heartbeat(place.progress)
-    alive = last.get("state") == "running" and time.time() - last.get("time", 0.0) < _SILENCE
+    # In either direction: clocks of two machines differ, and one may have been put right since.
+    silence = abs(time.time() - last.get("time", 0.0))
+    alive = last.get("state") == "running" and silence < _SILENCE
     state: Literal["finished", "running", "stopped"] = "running" if alive else "stopped"
     if not alive and place.manifest.exists():
         state = "finished"
     return Status(Path(folder), name, seeds, state, _progress(last, alive))
+
+
+def _job(place: Folder) -> dict[str, Any]:
+    """The job; that of the manifest where a finished data set has lost its ``.covary``."""
+    try:
+        text = place.job.read_bytes()
+    except OSError:
+        if not place.manifest.exists():
+            raise
+        with open(place.manifest, "rb") as lines:
+            text = lines.readline()
+        return dict(json.loads(text)["job"])
+    return dict(json.loads(text))
 
 
 def _progress(last: dict[str, Any], alive: bool) -> GenerationProgress | None:
