@@ -143,6 +143,7 @@ def test_the_card_has_the_licence_of_weights_and_the_limits(tmp_path: Path) -> N
     [
         ([], ["--seeds"]),
         (["--seeds", "0-3"], ["-o"]),
+        (["--seeds", "0-3", "-o", "", "--preset", "worlds"], ["-o", "a folder"]),
         (["--seeds", "0-3", "-o", "x"], ["--preset, --file", "avatars"]),
         (["--seeds", "0-3", "-o", "x", "--preset", "a", "--file", "b"], ["both"]),
         (["--seeds", "3-0", "-o", "x", "--preset", "worlds"], ["backwards"]),

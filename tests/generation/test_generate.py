@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -54,6 +55,7 @@ class Troubled(Stripes):
                 "disk": OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
                 "missing": FileNotFoundError("no file of it"),
                 "memory": MemoryError("too much"),
+                "torch": RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
                 "plugin": PluginError("it is broken"),
                 "weights": CheckpointError("weights are gone"),
             }[trouble]
@@ -311,6 +313,7 @@ class TestFailures:
         [
             ("disk", OutputError),
             ("memory", MemoryBudgetError),
+            ("torch", MemoryBudgetError),
             ("plugin", PluginError),
             ("weights", CheckpointError),
         ],
@@ -467,6 +470,37 @@ class TestInterruptions:
         assert make(tmp_path / "data", verify=True).made == 1
         assert content(tmp_path / "data") == content(whole)
 
+    def test_what_cannot_be_read_is_made_again(
+        self, tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        make(tmp_path / "data")
+
+        def fails(path: Path) -> str:
+            if path.name == f"{SEEDS[1]:09d}.png":
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return hashlib.sha256(path.read_bytes()).hexdigest()
+
+        monkeypatch.setattr("covary.generation._generate.file_sha256", fails)
+        assert make(tmp_path / "data", verify=True).made == 1
+        assert content(tmp_path / "data") == content(whole)
+
+    @pytest.mark.parametrize("what", ["record", "manifest"])
+    def test_what_cannot_be_removed_is_told(
+        self, tmp_path: Path, what: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        make(tmp_path / "data")
+        (tmp_path / "data" / "train" / "masks" / f"{SEEDS[1]:09d}.png").unlink()
+        unlink = Path.unlink
+
+        def refuse(path: Path, missing_ok: bool = False) -> None:
+            if path.name == {"record": "train-00000.json", "manifest": "manifest.jsonl"}[what]:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            unlink(path, missing_ok)
+
+        monkeypatch.setattr(Path, "unlink", refuse)
+        with pytest.raises(OutputError, match="Permission denied"):
+            make(tmp_path / "data")
+
 
 class TestFolders:
     @pytest.mark.parametrize(
@@ -508,6 +542,33 @@ class TestFolders:
         with pytest.raises(InputError, match=r"thesis\.tex"):
             make(tmp_path)
         assert (tmp_path / "thesis.tex").read_text() == "precious"
+        assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+    def test_a_data_set_that_has_lost_the_state_of_covary_is_left_alone(
+        self, tmp_path: Path, whole: Path
+    ) -> None:
+        shutil.copytree(whole, tmp_path / "data", ignore=shutil.ignore_patterns(".covary"))
+        with pytest.raises(InputError, match=r"a data set without its \.covary"):
+            make(tmp_path / "data")
+        assert content(tmp_path / "data") == content(whole)
+        assert not (tmp_path / "data" / ".covary").exists()
+
+    def test_a_manifest_that_was_cut_short(self, tmp_path: Path, whole: Path) -> None:
+        lines = (whole / "manifest.jsonl").read_text().splitlines(keepends=True)
+        (tmp_path / "manifest.jsonl").write_text("".join(lines[:-1]))
+        with pytest.raises(InputError, match="expected a whole manifest"):
+            read_manifest(tmp_path)
+
+    @pytest.mark.parametrize("name", ["\udcff", "a\nb", " "])
+    def test_a_name_that_files_cannot_hold(self, tmp_path: Path, name: str) -> None:
+        with pytest.raises(InputError, match="--name"):
+            make(tmp_path / "data", name=name)
+        assert not (tmp_path / "data").exists()
+
+    def test_a_long_list_of_seeds_is_told_in_brief(self, tmp_path: Path, whole: Path) -> None:
+        with pytest.raises(InputError, match="add --extend") as caught:
+            make(whole, seeds=[*SEEDS, *range(100, 9000, 2)])
+        assert len(str(caught.value)) < 600
 
     def test_two_drivers_at_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("covary.generation._generate._PATIENCE", 0.05)

@@ -101,7 +101,7 @@ def generate(status: str | None, as_json: bool, **options: Any) -> None:
         _print_status(status, as_json)
         return
     for name in ("seeds", "out"):
-        if options[name] is None:
+        if not options[name]:
             flag = {"seeds": "--seeds", "out": "-o"}[name]
             what = {"seeds": "seeds, e.g. 0-9999", "out": "a folder"}[name]
             raise InputError(flag, expected=what, got="nothing")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..files import replacing, unwritable
@@ -12,6 +12,7 @@ from ..files import replacing, unwritable
 __all__ = [
     "make_folder",
     "move_all",
+    "remove_all",
     "replacing_for_good",
     "sync_file",
     "sync_folder",
@@ -76,6 +77,24 @@ def move_all(names: Iterable[str], source: Path, target: Path) -> None:
         os.replace(source / name, place)
     for folder in sorted(folders):
         sync_folder(folder)
+
+
+def remove_all(paths: Iterable[Path]) -> None:
+    """Remove files, those of them that are there, for good.
+
+    Raises:
+        OutputError: one cannot be removed.
+    """
+    folders = set()
+    for path in paths:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise unwritable(path, error) from error
+        folders.add(path.parent)
+    for folder in sorted(folders):
+        with suppress(FileNotFoundError):  # somebody has removed the whole folder
+            sync_folder(folder)
 
 
 def sync_file(path: Path) -> None:

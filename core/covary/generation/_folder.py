@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..errors import InputError
 from ..files import drop_leftovers, unwritable
 from ._durable import make_folder
 
@@ -41,16 +42,39 @@ class Folder:
         return self.previews / f"{shard}.safetensors"
 
     def make(self) -> None:
-        """Make the folders.
+        """Make the folders; where something else is, that stays alone.
 
         Raises:
-            OutputError: the folder cannot be written.
+            InputError: the folder is that of something else.
+            OutputError: it cannot be written.
         """
+        if not self.state.exists():
+            self.refuse_others()
         for folder in (self.records, self.staging, self.previews):
             try:
                 make_folder(folder)
             except OSError as error:
                 raise unwritable(self.root, error) from error
+
+    def refuse_others(self) -> None:
+        """Refuse a folder in which there is anything but covary's state.
+
+        Raises:
+            InputError: there is.
+            OutputError: it cannot be read.
+        """
+        try:
+            others = sorted(path.name for path in self.root.iterdir() if path != self.state)
+        except OSError as error:
+            raise unwritable(self.root, error) from error
+        if others:
+            gone = MANIFEST in others
+            raise InputError(
+                f"folder {self.root}",
+                expected="an empty one, or one in which `covary generate` began",
+                got="a data set without its .covary" if gone else f"one with {others[0]} in it",
+                fix="choose another folder",
+            )
 
     @contextmanager
     def staged(self, name: str) -> Iterator[Path]:

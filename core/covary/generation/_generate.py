@@ -18,7 +18,7 @@ from ..files import file_sha256, output_folder
 from ..interfaces import Writer
 from ..pipeline import Pipeline
 from ..samples import Shard, Task
-from ._durable import write_text
+from ._durable import remove_all, write_text
 from ._executor import Event, Executor, Finished, GivenUp, Made
 from ._filters import Filters
 from ._finish import Counts, finish
@@ -34,6 +34,8 @@ __all__ = ["generate"]
 
 _PATIENCE = PATIENCE
 """Seconds to wait for the folder: workers of a driver that was killed may need one to end."""
+_LONG = 200
+"""Characters of one difference between two jobs that a message has room for."""
 
 
 def generate(
@@ -159,7 +161,7 @@ class _Run:
             self._look(verify, retry_failed)
             missing = len(self.there) < self.shards
             if missing or not self.folder.manifest.exists():
-                self.folder.manifest.unlink(missing_ok=True)
+                remove_all([self.folder.manifest])
                 self.folder.drop_staged()
                 self.tracker.began()
                 self.tell(self.tracker.progress())
@@ -190,16 +192,15 @@ class _Run:
                 self.counts.add(record)
                 self.tracker.kept(record, len(shard.seeds))
             else:
-                self.folder.record(shard.name).unlink()
+                remove_all([self.folder.record(shard.name)])
 
     def _whole(self, record: ShardRecord, verify: bool) -> bool:
         return all(_unchanged(self.folder.root / one.path, one, verify) for one in record.files)
 
     def _forget(self, record: ShardRecord) -> None:
         """Remove a shard of other seeds; its keys may be those of another shard now."""
-        for one in record.files:
-            (self.folder.root / one.path).unlink(missing_ok=True)
-        self.folder.record(record.shard).unlink()
+        remove_all(self.folder.root / one.path for one in record.files)
+        remove_all([self.folder.record(record.shard)])
 
     def _missing(self) -> Iterator[Shard]:
         return (shard for shard in self.job.shards() if shard.name not in self.there)
@@ -278,14 +279,7 @@ def _claim(folder: Folder, job: Job, extend: bool) -> None:
         OutputError: it cannot be written.
     """
     if not folder.job.exists():
-        others = sorted(path.name for path in folder.root.iterdir() if path != folder.state)
-        if others:
-            raise InputError(
-                f"folder {folder.root}",
-                expected="an empty one, or one of `covary generate`",
-                got=f"one with {others[0]} in it",
-                fix="choose another folder",
-            )
+        folder.refuse_others()
         write_text(folder.job, job.model_dump_json(indent=1) + "\n")
         return
     there = _read_job(folder)
@@ -295,7 +289,7 @@ def _claim(folder: Folder, job: Job, extend: bool) -> None:
     grows = Seeds.of(there.seeds) <= Seeds.of(job.seeds)
     only_seeds = all(line.startswith("seeds: ") for line in different)
     if extend and grows and only_seeds:
-        folder.manifest.unlink(missing_ok=True)
+        remove_all([folder.manifest])
         write_text(folder.job, job.model_dump_json(indent=1) + "\n")
         return
     fix = "choose another folder, or give the same arguments as before"
@@ -305,9 +299,14 @@ def _claim(folder: Folder, job: Job, extend: bool) -> None:
         fix = "give the arguments of before and its seeds among others, or choose another folder"
     raise InputError(
         f"folder {folder.root} holds another data set",
-        got="; ".join(different[:3]) + ("; ..." if len(different) > 3 else ""),
+        got="; ".join(map(_short, different[:3])) + ("; ..." if len(different) > 3 else ""),
         fix=fix,
     )
+
+
+def _short(text: str) -> str:
+    """``text`` without its middle where it is long, as lists of seeds may be."""
+    return text if len(text) <= _LONG else f"{text[: _LONG // 2]} ... {text[-_LONG // 2 :]}"
 
 
 def _read_job(folder: Folder) -> Job:
@@ -327,6 +326,6 @@ def _read_job(folder: Folder) -> Job:
 def _unchanged(path: Path, entry: FileEntry, verify: bool) -> bool:
     try:
         same = path.stat().st_size == entry.bytes
-    except OSError:
+        return same and (not verify or file_sha256(path) == entry.sha256)
+    except OSError:  # gone, or on a part of the disk that cannot be read any more
         return False
-    return same and (not verify or file_sha256(path) == entry.sha256)

@@ -149,7 +149,6 @@ class _Crew:
                 self._again.append(shard)
         self.hire()
 
-
     def _do_without(self, reason: str) -> None:
         """Hire no more in the place of those that never begin: there may be memory for fewer only.
 

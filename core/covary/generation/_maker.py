@@ -191,6 +191,9 @@ class _Pairs:
                 raise unwritable(Path(error.filename or "a file of the run"), error) from error
             return describe(error)
         except Exception as error:  # a plugin's: the seeds after this one may do
+            # torch has no class of its own for what its allocator on the CPU meets.
+            if "DefaultCPUAllocator" in str(error):
+                raise _out_of_memory(error) from error
             return describe(error)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -65,12 +66,20 @@ def read_manifest(folder: str | os.PathLike[str]) -> tuple[DataSet, Spec]:
     try:
         lines = _lines(path)
         head = next(lines)
-        shards = tuple(
-            Shard(line["shard"], line["split"], tuple(Seeds.of(line["seeds"]))) for line in lines
-        )
+        pairs: Counter[str] = Counter()
+        shards = []
+        for line in lines:
+            shards.append(Shard(line["shard"], line["split"], tuple(Seeds.of(line["seeds"]))))
+            pairs[line["split"]] += len(Seeds.of(line["kept"]))
+        if any(pairs[split] != number for split, number in head["counts"]["pairs"].items()):
+            raise ValueError("one that lists other pairs than it counts")  # it was cut short
         return (
             DataSet(
-                head["name"], head["task"], tuple(head["classes"]), shards, head["counts"]["pairs"]
+                head["name"],
+                head["task"],
+                tuple(head["classes"]),
+                tuple(shards),
+                head["counts"]["pairs"],
             ),
             Spec.parse(head["writer"]),
         )

@@ -54,6 +54,7 @@ def prepare(
     """
     if not seeds:
         raise InputError("seeds", expected="at least one", got="none")
+    _check_name(name)
     pipeline.check_query(Query(seed=next(iter(seeds))))
     _check_ranges(val, shard_size, together)
     if task not in get_args(Task):
@@ -78,6 +79,16 @@ def prepare(
         versions=_versions(entry),
         inputs=dict(_inputs(recipe)),
     )
+
+
+def _check_name(name: str) -> None:
+    if not name.isprintable() or not name.strip():  # bytes that are no text are not printable
+        raise InputError(
+            "name of the data set",
+            expected="printable text, which its files can hold",
+            got=ascii(name),
+            fix="give another by --name (in Python name=)",
+        )
 
 
 def _check_ranges(val: float, shard_size: int, together: int) -> None:
