@@ -217,6 +217,15 @@ def test_failures_are_in_the_table_the_summary_and_the_report(ours: Path, tmp_pa
     assert "2 could not be judged" in page
 
 
+def test_what_fails_is_not_said_to_be_judged(tmp_path: Path) -> None:
+    (tmp_path / "ours").mkdir()
+    (tmp_path / "ours" / "1.png").write_bytes(b"rubbish")
+    done = evaluate(tmp_path / "ours", "worlds:avatars", "-o", tmp_path / "judged")
+    assert done.exit_code == 2
+    assert "all 1 failed" in done.stderr
+    assert "stopped" not in done.stderr
+
+
 def test_the_batch_changes_nothing(tmp_path: Path, isolated_registry: IsolatedRegistry) -> None:
     isolated_registry.register("acme", Plugin())
     pipe = covary.Pipeline.preset("worlds").replace(source=("worlds", {"resolution": 32, "n": 6}))
@@ -247,6 +256,7 @@ def test_the_batch_changes_nothing(tmp_path: Path, isolated_registry: IsolatedRe
         (["--preset", "avatars", "--seeds", "1", "--against", "exact"], "covary/stylegan2"),
         (["OURS", "absent"], "'absent'"),
         (["OURS", "OURS", "--set", "segmenter.x"], "segmenter.PARAM=VALUE"),
+        (["OURS", "worlds:avatars", "--batch", "4"], "a segmenter"),
     ],
 )
 def test_wrong_use_exits_with_2(

@@ -501,6 +501,27 @@ class TestSegmented:
         for one, image in zip(found, images, strict=True):
             assert torch.equal(one.labels, (image.float().mean(0) > 127).long())
 
+    def test_tells_other_weights_of_the_same_name(self) -> None:
+        class Weighted(Bright):
+            sha256 = "a"
+            read: dict[str, str] = {}
+
+            def inputs(self) -> dict[str, str]:
+                return self.read
+
+            def segment(self, images: torch.Tensor, ctx: object = None) -> torch.Tensor:
+                self.read = {"some/network": self.sha256}
+                return super().segment(images)
+
+        class Others(Weighted):
+            sha256 = "b"
+
+        one, same, other = (
+            Segmented(kind(), "cpu").fingerprint() for kind in (Weighted, Weighted, Others)
+        )
+        assert one == same
+        assert one != other
+
     def test_what_it_gives_is_checked(self) -> None:
         image = torch.zeros(3, 5, 6, dtype=torch.uint8)
         with pytest.raises(PluginError, match=r"int64 \(1, 5, 6\), got Tensor torch.int32"):

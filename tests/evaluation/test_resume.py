@@ -19,10 +19,11 @@ from click.testing import CliRunner
 from PIL import Image
 
 import covary
-from covary import InputError
+from covary import InputError, OutputError
 from covary.cli import cli
 from covary.evaluation import Entry, EvaluationProgress, LabelMap, Rules, compare
 from covary.evaluation._ledger import UNFINISHED
+from covary.testing.contracts._full_disk import files_end_at
 
 REPORTS = ("per-image.csv", "summary.json", "report.html")
 
@@ -191,6 +192,18 @@ def test_two_at_once_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ours.load = load  # type: ignore[method-assign]
     with pytest.raises(InputError, match=r"another `covary eval` at work"):
         compare(ours, Maps(1, 2), keep_in=tmp_path)
+
+
+def test_a_full_disk_stops_it_and_costs_nothing(tmp_path: Path) -> None:
+    ours = Maps(10, 1, images=True)
+    with files_end_at(3000), pytest.raises(OutputError, match=r"judged\.jsonl"):
+        compare(ours, Maps(10, 2), keep_in=tmp_path / "a")
+    before = len(ours.read)
+    assert 2 < before < 10
+    resumed = compare(ours, Maps(10, 2), keep_in=tmp_path / "a")
+    assert len(ours.read) == 11  # the one that did not fit is judged again
+    whole = compare(Maps(10, 1, images=True), Maps(10, 2))
+    assert saved(resumed, tmp_path / "a") == saved(whole, tmp_path / "b")
 
 
 def test_nothing_is_left_of_what_judged_nothing(tmp_path: Path) -> None:

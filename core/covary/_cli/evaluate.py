@@ -172,6 +172,7 @@ def eval_(
             raise _one_of("predictions", "PREDICTIONS or a pipeline", "both")
         prediction = _pipeline(preset, file, seeds, ours, options)
     judge = _truth(truth, against, prediction, options)
+    _check_batch(batch, prediction, judge)
     templates("covary.evaluation")  # what is not installed should not be found out at the end
     folder = writable_folder(out)
     evaluation = _judged(
@@ -219,14 +220,27 @@ def _judged(
         remark(f"stopped: {_how_far(last)}; the same command resumes")
         raise SystemExit(130) from None
     except CovaryError:
-        if last and last[0].done:
+        if last and last[0].done > last[0].failed:
             remark(f"stopped: {_how_far(last)}")
         raise
 
 
 def _how_far(last: Sequence[EvaluationProgress]) -> str:
-    done, images = (last[0].done, last[0].images) if last else (0, 0)
-    return f"{done:,} of {images:,} images are judged"
+    judged, images = (last[0].done - last[0].failed, last[0].images) if last else (0, 0)
+    return f"{judged:,} of {images:,} images are judged"
+
+
+def _check_batch(batch: int | None, *inputs: Listed | Judge) -> None:
+    """Refuse a setting without effect."""
+    from ..evaluation import SupportsBatches
+
+    if batch is not None and not any(isinstance(one, SupportsBatches) for one in inputs):
+        raise InputError(
+            f"--batch {batch}",
+            expected="a segmenter, which looks at images together",
+            got="none on either side",
+            fix="leave it out",
+        )
 
 
 def _names(text: str | None) -> tuple[str, ...]:

@@ -49,6 +49,8 @@ class EvaluationProgress:
     """Images that are judged, or failed."""
     kept: int
     """Images among them that an earlier run had judged."""
+    failed: int
+    """Images among them that could not be judged."""
     rate: float | None
     """Images per second over the last two minutes; None before there is one to tell from."""
     seconds_left: float | None
@@ -227,7 +229,8 @@ class _Run:
         done = self._kept + self._made
         rate, images = self._rate.per_second(self._made), max(len(self._matching), done)
         left = (images - done) / rate if rate else None
-        self._tell(EvaluationProgress(images, done, self._kept, rate, left))
+        failed = len(self._matching.failed)
+        self._tell(EvaluationProgress(images, done, self._kept, failed, rate, left))
 
 
 def _batched(items: Iterator[_T], size: int) -> Iterator[list[_T]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ import torch
 from ..._registry import find
 from ...context import RunContext, resolve_device
 from ...errors import InputError, PluginError
-from ...interfaces import Segmenter
+from ...interfaces import Segmenter, SupportsInputs
 from ...provenance import component_data
 from ...samples import BACKGROUND
 from .._stamps import named_in, stamp
@@ -20,6 +21,8 @@ from ._options import InputOptions
 __all__ = ["Segmented"]
 
 _PREFIX = "segmenter:"
+_BLANK = 64
+"""Sides in pixels of the image for which weights are loaded before the first one is read."""
 
 
 class Segmented:
@@ -92,12 +95,22 @@ class Segmented:
         }
 
     def fingerprint(self) -> dict[str, Any]:
-        """Version, device, and the files that the parameters name."""
+        """Version, device, its weights, and the files that the parameters name."""
         return {
+            "weights": self._weights(),
             "component": component_data("segmenter", self._segmenter.id),
             "device": self._device.type,
             "files": stamp(named_in(self._segmenter.params.model_dump(mode="json"))),
         }
+
+    def _weights(self) -> dict[str, str]:
+        """The hashes of its weights, which it knows when it has seen an image."""
+        if not isinstance(self._segmenter, SupportsInputs):
+            return {}
+        if not self._segmenter.inputs():
+            with suppress(InputError):  # it may want larger images
+                self._labels(torch.zeros(1, 3, _BLANK, _BLANK, dtype=torch.uint8))
+        return dict(self._segmenter.inputs())
 
     def _labels(self, images: torch.Tensor) -> torch.Tensor:
         ctx = RunContext(device=self._device).at("segmenter", self._segmenter.id)
