@@ -1,8 +1,9 @@
 """Which layers and k the SiS-style baseline takes: ``python -m covary_bench.baselines.choose``.
 
 Every combination is fitted as in the tables, on seeds 0 to 63 of the bundled generator, and its
-masks of seeds 500 to 563 are held against `worlds-unet`'s. The best by the border rule is the
-default: the choice of the foreground belongs to the method. Beside it stands the choice by labels.
+masks of seeds 500 to 563 are held against `worlds-unet`'s. The best by the border rule is what the
+baseline should take: the choice of the foreground belongs to the method. Beside it stands the choice
+by labels.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from .sis import SiS, SiSOracle
 
 __all__ = ["rows"]
 
-LAYERS = ((2,), (4,), (6,), (3, 4), (5, 6), (3, 4, 5, 6))
-KS = (4, 6, 8, 16, 24)
+LAYERS = ((2,), (3,), (4,), (5,), (6,), (3, 4), (4, 5), (5, 6), (3, 4, 5), (3, 4, 5, 6))
+KS = (2, 3, 4, 5, 6, 8, 10, 16, 24)
 SEEDS = range(500, 564)
 
 
