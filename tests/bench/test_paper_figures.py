@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -92,7 +93,17 @@ def test_a_difference_is_paired(pairs: list[tuple[float, float]]) -> None:
     apart = first - second
     half = 1.96 * apart.std(ddof=1) / math.sqrt(len(apart))
     assert found.mean == pytest.approx(apart.mean(), abs=1e-12)
+    assert found.low is not None
+    assert found.high is not None
     assert found.high - found.low == pytest.approx(2 * half, abs=1e-9)
+
+
+def test_a_single_pair_leaves_every_doubt() -> None:
+    data = table4({2: 0.5, 4: 0.8, 10: 0.7}, BY_C, 0.9, 0.8)
+    alone = difference([0.9], [0.8])
+    data["differences"] = {"hair, strong, LAB over RGB": dataclasses.asdict(alone)}
+    [claim] = [one for one in claims("paper-table4", data) if "LAB beats" in one.claim]
+    assert claim.verdict == "confirmed, within chance"
 
 
 def table4(saliency: dict[int, float], by_c: dict[int, float], lab: float, rgb: float) -> Any:
@@ -242,6 +253,8 @@ def test_work_of_another_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="another c") as refused:
         Ledger(path, {"k": 4, "c": 5})
     assert str(path) in str(refused.value)
+    Ledger(tmp_path / "other.jsonl", {"k": 4})
+    Ledger(tmp_path / "other.jsonl", {"k": 5})  # nothing was measured, so nothing is lost
 
 
 def test_pictures_keep_their_rows_apart(tmp_path: Path) -> None:

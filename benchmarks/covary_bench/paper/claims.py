@@ -241,9 +241,11 @@ def _sure(data: Mapping[str, Any], names: Sequence[str]) -> bool | None:
     return _beyond_doubt(found) if len(found) == len(names) else None
 
 
-def _beyond_doubt(found: Sequence[Mapping[str, float]]) -> bool:
+def _beyond_doubt(found: Sequence[Mapping[str, float | None]]) -> bool:
     """Whether the 95 % intervals leave no doubt that all differences are above 0, or one below."""
-    return all(one["low"] > 0 for one in found) or any(one["high"] < 0 for one in found)
+    # A single pair has no interval, and leaves every doubt.
+    ends = [(one["low"] or 0.0, one["high"] or 0.0) for one in found]
+    return all(low > 0 for low, _ in ends) or any(high < 0 for _, high in ends)
 
 
 def _judged(data: Mapping[str, Any], difference: float) -> bool:

@@ -82,9 +82,9 @@ class Difference:
     """The mean of paired differences, and how sure it is."""
 
     mean: float
-    low: float
-    """The lower end of its 95 % interval, by the normal approximation."""
-    high: float
+    low: float | None
+    """The lower end of its 95 % interval, by the normal approximation; None of a single pair."""
+    high: float | None
     """The upper end."""
 
 
@@ -93,7 +93,7 @@ def difference(first: Sequence[float], second: Sequence[float]) -> Difference:
     pairs = [a - b for a, b in zip(first, second, strict=True)]
     mean = sum(pairs) / len(pairs)
     if len(pairs) < 2:
-        return Difference(mean, mean, mean)
+        return Difference(mean, None, None)
     variance = sum((pair - mean) ** 2 for pair in pairs) / (len(pairs) - 1)
     half = 1.96 * math.sqrt(variance / len(pairs))
     return Difference(mean, mean - half, mean + half)

@@ -33,7 +33,8 @@ class Ledger:
         about = json.loads(json.dumps(about))
         output_folder(path.parent)
         lines = _whole_lines(path)
-        if lines and lines[0] != about:
+        # What has measured nothing yet keeps nobody from beginning anew.
+        if len(lines) > 1 and lines[0] != about:
             raise InputError(
                 f"unfinished run {path}",
                 expected="one of the same command and versions",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from ..progress import progress
 from ..report import RESULTS, check_writable, write_results
 from .ledger import Ledger
 
-__all__ = ["Study"]
+__all__ = ["Study", "told"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,17 @@ class Study:
         path = write_results(self.name, {**head, **data}, self.out)
         (self.work / f"{self.name}.jsonl").unlink(missing_ok=True)
         return path
+
+
+def told(what: str, steps: int) -> Callable[[str, int], None]:
+    """Gives a line on stderr for each tenth of a training; a terminal has the bar over all."""
+    quiet, every = sys.stderr.isatty(), max(1, steps // 10)
+
+    def report(text: str, done: int) -> None:
+        if not quiet and (done % every == 0 or done == steps):
+            print(f"{what}: {done}/{steps}, {text}", file=sys.stderr, flush=True)
+
+    return report
 
 
 def _versions() -> dict[str, Any]:

@@ -44,7 +44,7 @@ from .pairs import photo_file
 from .pictures import Row, save_rows, scaled, shown
 from .reference import Reference, exact_mask
 from .remembering import Remembering
-from .study import Study
+from .study import Study, told
 
 if TYPE_CHECKING:
     from ..baselines import Baseline, FrozenGenerator
@@ -339,7 +339,12 @@ def fit(name: str, pipe: covary.Pipeline, reference: Reference, folder: Path | N
     from ..baselines import create
 
     baseline = create(name)
-    baseline.fit(generator_of(pipe.recipe), label=reference.masks, folder=folder)
+
+    def report(what: str, done: int, steps: int) -> None:
+        told(f"fitting {name}", steps)(what, done)
+
+    generator = generator_of(pipe.recipe)
+    baseline.fit(generator, label=reference.masks, folder=folder, report=report)
     return baseline
 
 

@@ -26,7 +26,6 @@ of the diagonal). Means over the test's images.
 from __future__ import annotations
 
 import statistics
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -39,7 +38,7 @@ from .figures import COLUMNS, Figures, compare, summarise
 from .pairs import Pairs
 from .pictures import Row as Picture
 from .pictures import save_rows, shown
-from .study import Study
+from .study import Study, told
 
 __all__ = ["Part", "Row", "Training", "run"]
 
@@ -181,7 +180,7 @@ class _Bench:
             seed=seed,
             soften=training.soften,
             folder=self._study.work / self._study.name / "nets" / f"{name}-{seed}",
-            progress=_progress(name, seed, training.steps),
+            progress=told(f"{name} {seed}", training.steps),
         )
 
     def _of(self, name: str) -> tuple[Pairs, dict[str, Any]]:
@@ -233,14 +232,3 @@ def _with_differences(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         {**row, "from_exact": None if exact is None else row["miou"]["mean"] - exact}
         for row in rows
     ]
-
-
-def _progress(name: str, seed: int, steps: int) -> Callable[[str, int], None]:
-    """A line on stderr for each tenth of a training; a terminal has the bar over all networks."""
-    quiet, every = sys.stderr.isatty(), max(1, steps // 10)
-
-    def report(text: str, done: int) -> None:
-        if not quiet and (done % every == 0 or done == steps):
-            print(f"{name} {seed}: {done}/{steps}, {text}", file=sys.stderr, flush=True)
-
-    return report

@@ -85,6 +85,8 @@ class Setup:
         Raises:
             UnknownNameError: there is none; the message suggests the closest.
         """
+        if name == "data" and self.data is None:
+            raise covary.InputError("the row data", expected="a data set", fix="give it by --data")
         if name not in self.names():
             raise unknown_name("the row", name, self.names())
         if name in BASELINES:
