@@ -121,16 +121,19 @@ def test_a_line_that_was_cut_short_is_none(tmp_path: Path) -> None:
     assert len(path.read_bytes().splitlines()) == 8
 
 
-def test_what_the_report_needs_is_judged_again_where_it_is_gone(tmp_path: Path) -> None:
-    ours = stopped(tmp_path, "6", worst=3)
+def test_what_the_report_needs_is_read_again_where_it_is_gone(tmp_path: Path) -> None:
+    ours = stopped(tmp_path, "9", worst=4)
     ours.read.clear()
     one, other, *_ = (tmp_path / UNFINISHED / "pairs").iterdir()
     one.unlink()
     other.write_bytes(other.read_bytes()[:99])
-    evaluation = compare(ours, Maps(10, 2), keep_in=tmp_path, worst=3)
-    assert len(ours.read) == 6
-    whole = compare(Maps(10, 1, images=True), Maps(10, 2), worst=3)
-    assert evaluation.summary() == whole.summary()
+    # More are asked for than were kept.
+    resumed = compare(ours, Maps(10, 2), keep_in=tmp_path, worst=5)
+    assert ours.read[0] == "9"
+    assert len(ours.read) in (3, 4)
+    whole = compare(Maps(10, 1, images=True), Maps(10, 2), worst=5)
+    assert set(ours.read) - {"9"} < {pair.name for pair in whole.worst}
+    assert saved(resumed, tmp_path / "a") == saved(whole, tmp_path / "b")
 
 
 @pytest.mark.parametrize(
@@ -160,6 +163,22 @@ def test_files_that_have_changed_are_judged_again(tmp_path: Path) -> None:
     assert ours.read == ["3", "6", "7", "8", "9"]
     assert (said[0].kept, said[-1].kept) == (6, 5)
     assert (said[-1].done, said[-1].images) == (10, 10)
+
+
+def test_an_image_that_has_become_better_leaves_its_place_to_another(tmp_path: Path) -> None:
+    ours, theirs = Maps(10, 1, images=True), Maps(10, 2)
+    whole = compare(ours, theirs, worst=10)
+    worst = [pair.name for pair in whole.worst]
+    ours.stop_at = "9"
+    with pytest.raises(KeyboardInterrupt):
+        compare(ours, theirs, keep_in=tmp_path, worst=3)
+    ours.stop_at = ""
+    better = next(name for name in worst if name != "9")
+    ours.labels[int(better)] = theirs.labels[int(better)]
+    ours.stamps[better] = "another"
+    resumed = compare(ours, theirs, keep_in=tmp_path, worst=3)
+    again = compare(ours, theirs, worst=3)
+    assert saved(resumed, tmp_path / "a") == saved(again, tmp_path / "b")
 
 
 def test_what_failed_is_tried_again(tmp_path: Path) -> None:

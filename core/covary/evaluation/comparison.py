@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -158,9 +158,8 @@ class _Run:
     ) -> None:
         self._matching, self._evaluation, self._ledger = matching, evaluation, ledger
         self._tell, self._rate = tell, Rate()
-        self._worst = Worst[Pair](worst)
+        self._worst, self._pairs = Worst[str](worst), dict[str, Pair]()
         self._known = {} if ledger is None else dict(ledger.rows())
-        self._pairs = {} if ledger is None else self._whole_pairs(ledger, worst)
         self._kept, self._made, self._number = len(self._known), 0, 0
 
     def do(self, batch: int, report: Callable[[str], None]) -> None:
@@ -181,19 +180,22 @@ class _Run:
             self._made += len(new)
             self._rate.mark(self._made)
             self._say()
-        self._evaluation.worst = self._worst.items()
+        self._evaluation.worst = self._whole_pairs(report)
 
-    def _whole_pairs(self, ledger: Ledger, worst: int) -> dict[str, Pair]:
-        """The worst of what is known, whole, as the report shows them; what lacks is forgotten."""
-        order = sorted(self._known.values(), key=lambda one: natural(one.name))
-        kept = Worst[str](worst)
-        for number, one in enumerate(order):
-            kept.offer(one.counts.figures().miou, number, one.name)
-        pairs = {name: ledger.pair(name) for name in kept.items()}
-        for name, pair in pairs.items():
-            if pair is None:
-                del self._known[name]
-        return {name: pair for name, pair in pairs.items() if pair is not None}
+    def _whole_pairs(self, report: Callable[[str], None]) -> list[Pair]:
+        """The worst pairs; what an earlier run left no whole copy of is read again."""
+        names = self._worst.items()
+        for name in names:
+            if name not in self._pairs and self._ledger is not None:
+                kept = self._ledger.pair(name)
+                self._pairs |= {} if kept is None else {name: kept}
+        lacking = {name for name in names if name not in self._pairs}
+        if lacking:
+            again = replace(self._matching, missing=[], extra=[], failed={})
+            for match in again.matches():
+                if match.name in lacking:
+                    self._pairs |= {pair.name: pair for pair in again.read([match], report)}
+        return [self._pairs[name] for name in names if name in self._pairs]
 
     def _is_known(self, match: Match) -> bool:
         known = self._known.get(match.name)
@@ -212,14 +214,15 @@ class _Run:
             if one is None:
                 continue  # it failed
             miou = self._evaluation.add_counts(one.name, one.found, one.counts).miou
-            pair = pairs.get(match.name) or self._pairs.pop(match.name, None)
             self._number += 1
-            if pair is None:
-                continue  # of those that are known, others are worse
-            out = self._worst.offer(miou, self._number, pair)
-            if self._ledger is not None and out is not pair and match.name in judged:
-                self._ledger.keep(pair)
-            dropped += [] if out is None else [out.name]
+            out = self._worst.offer(miou, self._number, match.name)
+            if match.name in judged and out != match.name:
+                self._pairs[match.name] = pairs[match.name]
+                if self._ledger is not None:
+                    self._ledger.keep(pairs[match.name])
+            if out is not None:
+                self._pairs.pop(out, None)
+                dropped.append(out)
         if self._ledger is not None and judged:
             self._ledger.add(list(judged.values()))
             for name in dropped:
