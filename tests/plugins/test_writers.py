@@ -190,6 +190,39 @@ def test_a_tar_file_that_ends_between_two_samples_is_damaged(made: Made) -> None
         list(covary.create("webdataset", "writer").read(root))
 
 
+@pytest.mark.parametrize("task", ["foreground", "instances"])
+@pytest.mark.parametrize("begins", ["without", "empty"])
+def test_datasets_loads_tar_files_whose_first_samples_tell_little(
+    load: Any, tmp_path: Path, task: str, begins: str
+) -> None:
+    """It would guess the columns from five, which may have neither confidence nor objects."""
+    writer = covary.create("webdataset", "writer")
+
+    def samples(shard: Shard, task: str) -> Iterator[Sample]:
+        for given in flat(shard, task):
+            found = shard.name != "train-00000"
+            if begins == "without" or found:
+                nothing = {"mask": torch.zeros_like(given.mask), "objects": ()}
+                if given.instances is not None:
+                    nothing["instances"] = torch.zeros_like(given.instances)
+                metadata = {"area": 0.25, "confidence": 0.5 if found else None, "found": found}
+                metadata["reason"] = "largest"
+                yield replace(given, metadata=metadata, **({} if found else nothing))
+
+    root = compose(lambda: writer, tmp_path / "data", task, samples=samples).root
+    train = tuple(shard for shard in SHARDS if shard.split == "train")
+    matter = writer.front_matter(data_set(task, train))
+    (root / "README.md").write_text(f"---\n{yaml_of(matter)}---\n", encoding="utf-8")
+    rows = [row["json"] for row in load(root)["train"]]
+    read = {one.seed: one for one in writer.read(root, "train")}
+    assert sorted(row["seed"] for row in rows) == sorted(read)
+    for row in rows:
+        given = read[row["seed"]]
+        assert row["metadata"] == given.metadata
+        boxes = [tuple(one["box"]) for one in row.get("objects", ())]
+        assert boxes == [one.box.corners for one in given.objects]
+
+
 # --- Hugging Face ----------------------------------------------------------------------------
 
 

@@ -86,8 +86,11 @@ class WebDataset(PictureWriter):
         return _read(root / f"{shard}.tar")
 
     def front_matter(self, dataset: DataSet) -> Mapping[str, Any]:
-        """Which files are which split, for the top of ``README.md``."""
-        return data_files(dataset, "{split}-*.tar")
+        """Which files are which split, and what is in them, for the top of ``README.md``."""
+        files = data_files(dataset, "{split}-*.tar")
+        columns = _columns(dataset, self.params.image)
+        info = {"dataset_info": {"config_name": "default", "features": columns}}
+        return {**files, **info} if files else files
 
     def _members(self, sample: Sample, dataset: DataSet) -> dict[str, bytes]:
         from ._pictures import encode
@@ -122,6 +125,33 @@ def _read(path: Path) -> Iterator[Sample | covary.InputError]:
         _check_end(path)
     except (OSError, tarfile.TarError) as error:
         raise damaged(path, getattr(error, "strerror", None) or str(error)) from error
+
+
+def _columns(dataset: DataSet, image: str) -> list[dict[str, Any]]:
+    """The columns, as `datasets` describes them; the metadata are those of `covary generate`.
+
+    Left to itself it takes them from the first five samples of one shard, and fails at a later one
+    with a confidence or an object if these have none, or if that shard is empty.
+    """
+    metadata = {"area": "float64", "confidence": "float64", "found": "bool", "reason": "string"}
+    record = [
+        {"name": "key", "dtype": "string"},
+        {"name": "metadata", "struct": [{"name": n, "dtype": t} for n, t in metadata.items()]},
+        {"name": "seed", "dtype": "int64"},
+    ]
+    pictures = [f"image.{image}", "mask.png"]
+    if dataset.task == "instances":
+        box = {"name": "box", "list": "int64"}
+        rest = {"category": "int64", "score": "float64"}
+        objects = [box, *({"name": n, "dtype": t} for n, t in rest.items())]
+        record.append({"name": "objects", "list": objects})
+        pictures.append("instances.png")
+    return [
+        {"name": "__key__", "dtype": "string"},
+        {"name": "__url__", "dtype": "string"},
+        *({"name": name, "dtype": "image"} for name in pictures),
+        {"name": "json", "struct": record},
+    ]
 
 
 def _check_end(path: Path) -> None:
