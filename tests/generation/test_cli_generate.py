@@ -99,6 +99,13 @@ def test_writer_and_filters(pipe: Path, tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_filters_that_leave_nothing_are_told(pipe: Path, tmp_path: Path) -> None:
+    result = of(pipe, tmp_path / "a", "--min-confidence", 1)
+    assert result.exit_code == 0
+    assert result.stderr == "there is no pair in it: every seed was left out or failed\n"
+    assert "10 left out (confidence is below 1)" in result.stdout
+
+
 def test_the_command_of_the_card_makes_it_again(pipe: Path, tmp_path: Path) -> None:
     import shlex
 

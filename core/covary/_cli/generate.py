@@ -78,7 +78,7 @@ _NAMED = 10
 @click.option("--address", metavar="ADDR", help="Of a Ray cluster; a local one unless given.")
 @click.option("--gpu-share", type=click.FloatRange(0), help="GPU of each Ray actor: 0.5 for two.")
 @click.option("--cpus", type=click.FloatRange(0), help="Cores of each Ray actor.")
-@click.option("--extend", is_flag=True, help="Add seeds to the data set that is in DIR.")
+@click.option("--extend", is_flag=True, help="Add seeds to the data set in DIR, best at the end.")
 @click.option("--verify", is_flag=True, help="Compare what is there with its sha256.")
 @click.option("--retry-failed", is_flag=True, help="Make shards again in which seeds failed.")
 @click.option("--cost-per-hour", type=click.FloatRange(0), help="Of all workers, to tell the cost.")
@@ -250,6 +250,8 @@ def _print_report(report: GenerationReport) -> None:
     for shard, reason in report.given_up.items():
         remark(f"error: shard {shard} is missing: {reason}; the same command tries again")
     if report.finished:
+        if not report.total:
+            remark("there is no pair in it: every seed was left out or failed")
         click.echo(str(Path(report.folder, "README.md")))
     words = [f"{number:,} pairs in {split}" for split, number in report.pairs.items()]
     words += [f"{number:,} left out ({kind})" for kind, number in report.left_out.items()]

@@ -88,7 +88,7 @@ def generate(
             one for each core, and one on a GPU, but no more than there are shards.
         on: ``"local"``, ``"ray"``, or an executor.
         extend: whether the seeds of an earlier run's job may be some of these. Shards that change
-            are made again.
+            are removed and made again: those from the first new seed on.
         verify: whether to compare what is there with its sha256, and not by size alone.
         retry_failed: whether to make shards again in which seeds failed.
         cost_per_hour: what all workers together cost, for the progress.
