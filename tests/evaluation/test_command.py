@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import html
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +217,18 @@ def test_failures_are_in_the_table_the_summary_and_the_report(ours: Path, tmp_pa
     for name, why in failed.items():
         assert f"{name}: {why}" in page
     assert "2 could not be judged" in page
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there names of files are bytes")
+def test_names_that_are_no_text_are_escaped(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    ours, theirs = (save(tmp_path / side, {name: truth(1), "a,\n": truth(2)}) for side in "ab")
+    done = evaluate(ours, theirs, "-o", tmp_path / "judged", "--json")
+    assert done.exit_code == 0
+    assert json.loads(done.stdout) == json.loads((tmp_path / "judged/summary.json").read_text())
+    with open(tmp_path / "judged/per-image.csv", encoding="utf-8", newline="") as file:
+        assert [row["name"] for row in csv.DictReader(file)] == ["a,\n", "caf\\udce9"]
+    assert "caf\\udce9" in (tmp_path / "judged/report.html").read_text(encoding="utf-8")
 
 
 def test_what_fails_is_not_said_to_be_judged(tmp_path: Path) -> None:

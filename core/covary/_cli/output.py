@@ -41,7 +41,9 @@ def remark(text: str) -> None:
 
 def print_json(data: Any) -> None:
     """Print data on stdout as indented JSON."""
-    click.echo(json.dumps(data, indent=2, ensure_ascii=False, default=str))
+    text = json.dumps(data, indent=2, ensure_ascii=False, default=str)
+    # Names of files need not be text; JSON has the same escapes as Python for what is none.
+    click.echo(text.encode("utf-8", errors="backslashreplace").decode("utf-8"))
 
 
 def console() -> Console:

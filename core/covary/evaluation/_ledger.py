@@ -122,7 +122,7 @@ class Ledger:
         tensors |= {} if pair.image is None else {"image": pair.image}
         tensors = {name: values.cpu().contiguous() for name, values in tensors.items()}
         with replacing(self._place(pair.name)) as temporary:
-            save_file(tensors, temporary, {"name": pair.name})
+            save_file(tensors, temporary)
 
     def drop(self, name: str) -> None:
         """Keep a pair no longer."""

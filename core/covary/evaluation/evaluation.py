@@ -134,7 +134,9 @@ class Evaluation:
             texts[REPORT] = html(self)
         for name, text in texts.items():
             with replacing(target / name) as temporary:
-                temporary.write_text(text, encoding="utf-8", newline="")
+                # Names of files need not be text.
+                data = text.encode("utf-8", errors="backslashreplace")
+                temporary.write_bytes(data)
         shutil.rmtree(target / UNFINISHED, ignore_errors=True)
         return target
 
