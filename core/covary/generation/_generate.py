@@ -18,6 +18,7 @@ from ..files import file_sha256, output_folder
 from ..interfaces import Writer
 from ..pipeline import Pipeline
 from ..samples import Shard, Task
+from ._cores import cores
 from ._durable import remove_all, write_text
 from ._executor import Event, Executor, Finished, GivenUp, Made
 from ._filters import Filters
@@ -243,7 +244,7 @@ def _executor(on: str | Executor, workers: int | None, pipeline: Pipeline, job: 
     if on != "local":
         raise InputError("on", expected="local, ray or an executor", got=repr(on))
     own = [data["id"] for data in job.components.values() if data["id"].startswith("local/")]
-    number = workers or (1 if own else _shards_up_to(_cores(job), job))
+    number = workers or (1 if own else _shards_up_to(_room(job), job))
     if number == 1:
         return HereExecutor(pipeline if own else None)
     if own:
@@ -263,12 +264,9 @@ def _shards_up_to(most: int, job: Job) -> int:
     return sum(1 for _ in islice(job.shards(), most))
 
 
-def _cores(job: Job) -> int:
+def _room(job: Job) -> int:
     """How many workers fill this machine."""
-    if job.device != "cpu":
-        return 1
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
+    return cores() if job.device == "cpu" else 1
 
 
 def _claim(folder: Folder, job: Job, extend: bool) -> None:
