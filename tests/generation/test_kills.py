@@ -33,6 +33,12 @@ from killing import (
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills as POSIX does")
 
 
+@pytest.fixture(autouse=True)
+def _quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill loses nothing that was written: in this process nobody waits for the disk."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The files of a run that nothing disturbed."""
