@@ -2,7 +2,7 @@
 
 Every combination is fitted as in the tables, on seeds 0 to 63 of the bundled generator, and its
 masks of seeds 500 to 563 are held against `worlds-unet`'s. The best by the border rule is what the
-baseline should take: the choice of the foreground belongs to the method. Beside it stands the choice
+baseline is to take: the choice of the foreground belongs to the method. Beside it stands the choice
 by labels.
 """
 
