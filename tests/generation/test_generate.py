@@ -308,6 +308,15 @@ class TestFailures:
         assert (report.made, report.failures) == (1, 0)
         assert content(tmp_path / "data") == content(whole)
 
+    def test_no_picture_stays_of_a_seed_that_fails_only_the_second_time(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for seed in (5, 6):
+            monkeypatch.setattr(Troubled, "open", _fails_for({seed}))
+            make(tmp_path / "data", retry_failed=True)
+        pictures = {int(path.stem) for path in tmp_path.rglob("images/*.png")}
+        assert pictures == {*SEEDS} - {6}
+
     @pytest.mark.parametrize(
         ("trouble", "error"),
         [

@@ -186,20 +186,20 @@ class _Run:
             record = ShardRecord.read(self.folder.record(shard.name))
             if record is None:
                 continue
-            if record.seeds != str(Seeds.of(shard.seeds)):
-                self._forget(record)
-            elif self._whole(record, verify) and not (retry_failed and record.failed):
+            again = retry_failed and record.failed
+            same = record.seeds == str(Seeds.of(shard.seeds))
+            if same and not again and self._whole(record, verify):
                 self.there.add(shard.name)
                 self.counts.add(record)
                 self.tracker.kept(record, len(shard.seeds))
             else:
-                remove_all([self.folder.record(shard.name)])
+                self._forget(record)
 
     def _whole(self, record: ShardRecord, verify: bool) -> bool:
         return all(_unchanged(self.folder.root / one.path, one, verify) for one in record.files)
 
     def _forget(self, record: ShardRecord) -> None:
-        """Remove a shard of other seeds; its keys may be those of another shard now."""
+        """Remove a shard: its keys may be those of another now, or of seeds that fail this time."""
         remove_all(self.folder.root / one.path for one in record.files)
         remove_all([self.folder.record(record.shard)])
 
