@@ -244,7 +244,7 @@ def written_by(writer: Writer) -> Iterator[None]:
         raise PluginError(
             f"writer {writer.id}",
             got=describe(error),
-            fix="report it to its authors; COVARY_RAISE=1 shows the traceback",
+            fix="report it to its authors; one worker and COVARY_RAISE=1 show the traceback",
         ) from error
 
 
