@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,10 @@ from covary.provenance import iou
 from covary_bench import baselines
 from covary_bench.baselines import DatasetGAN, FrozenGenerator, Labels4Free, SiS, SiSOracle
 from covary_bench.baselines.activations import stretched
+from covary_bench.baselines.choose_training import best, rows
 from covary_bench.baselines.labels4free import Settings, backgrounds
+from covary_bench.paper.figures import compare, summarise
+from covary_bench.paper.reference import Reference
 
 SEEDS = range(1000, 1006)
 
@@ -206,6 +210,29 @@ def test_backgrounds_show_nothing_but_the_upper_corners(seed: int, height: int, 
     assert made.shape == image.shape
     assert made.max() <= image.max()
     assert made.min() >= image.min()
+
+
+def test_settings_are_ranked_by_their_worst_training(generator: FrozenGenerator) -> None:
+    tiny = _tiny().training
+    settings = [tiny, replace(tiny, learning_rate=1.0)]
+    judge = Reference("worlds-unet", {})
+    found = list(rows(generator, judge, settings, trainings=2, every=2, seeds=[500, 501]))
+    assert [(one["training"], one["steps"]) for one in found] == [
+        (0, 2),
+        (0, 4),
+        (1, 2),
+        (1, 4),
+    ] * 2
+    alone = Labels4Free(tiny)
+    alone.fit(generator, seed=1)
+    masks, truths = alone.masks([500, 501])[1], judge.masks(alone.masks([500, 501])[0])
+    assert found[3]["miou"] == summarise(list(map(compare, masks, truths)))["miou"]
+    ranked = best(found)
+    assert [one["worst"] for one in ranked] == sorted(
+        (one["worst"] for one in ranked), reverse=True
+    )
+    assert all(one["worst"] <= one["mean"] <= one["best"] for one in ranked)
+    assert len(ranked) == 4
 
 
 @pytest.mark.acceptance

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import covary
 from covary.files import output_folder, replacing
@@ -42,6 +43,9 @@ class Settings:
     """Channels of the branch."""
     learning_rate: float = 2e-3
     """Of both networks (Adam)."""
+    average: float = 0.99
+    """Weight of the past in the running average of the branch's weights, which gives the masks: the
+    weights themselves follow the game with the discriminator to and fro."""
     area: float = 0.5
     """Weight of the mean opacity: without it, one that is 1 everywhere would be perfect."""
     least: float = 0.2
@@ -128,7 +132,7 @@ class Labels4Free(Baseline):
             if checkpoint is not None and (last or training.done % settings.save_every == 0):
                 with replacing(checkpoint) as temporary:
                     torch.save(training.state(), temporary)
-        self._branch = training.branch.eval().requires_grad_(False)
+        self._branch = training.average.module.eval().requires_grad_(False)
 
     def _masks(self, some: Activations) -> Tensor:
         logits: Tensor = self._branch(some.layers)
@@ -146,6 +150,9 @@ class _Training:
             torch.manual_seed(seed)
             self.branch = AlphaBranch(generator.channels, settings.width)
             self.discriminator = Discriminator(settings.judged_at)
+        self.average = AveragedModel(
+            self.branch, multi_avg_fn=get_ema_multi_avg_fn(settings.average)
+        )
         self.optim = _adam(self.branch, settings)
         self.optim_d = _adam(self.discriminator, settings)
         self.done = 0
@@ -171,6 +178,7 @@ class _Training:
         self.optim.zero_grad(set_to_none=True)
         torch.stack(list(losses.values())).sum().backward(inputs=list(self.branch.parameters()))
         self.optim.step()
+        self.average.update_parameters(self.branch)
 
         logits = self.discriminator(torch.cat([fake.detach(), real]))
         loss = F.softplus(logits[:batch]).mean() + F.softplus(-logits[batch:]).mean()
@@ -196,6 +204,7 @@ class _Training:
         return {
             "settings": self._settings(),
             "branch": self.branch.state_dict(),
+            "average": self.average.state_dict(),
             "discriminator": self.discriminator.state_dict(),
             "optim": self.optim.state_dict(),
             "optim_d": self.optim_d.state_dict(),
@@ -217,7 +226,7 @@ class _Training:
                 got=f"{state['settings']}, {state['done']} steps",
                 fix="use another folder, or remove the file",
             )
-        for name in ("branch", "discriminator", "optim", "optim_d"):
+        for name in ("branch", "average", "discriminator", "optim", "optim_d"):
             getattr(self, name).load_state_dict(state[name])
         self.random.set_state(state["random"])
         self.done = state["done"]
