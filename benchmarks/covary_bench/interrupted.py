@@ -149,6 +149,7 @@ def main() -> None:
     parser.add_argument("--workers", default=2, type=int)
     parser.add_argument("--every", default=20.0, type=float, help="mean seconds between kills")
     parser.add_argument("--seed", default=0, type=int, help="of the moments and what is killed")
+    parser.add_argument("--remark", default="", help="kept in the results")
     parser.add_argument("--name", default="interrupted")
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
@@ -161,6 +162,7 @@ def main() -> None:
     data = {
         "method": __doc__,
         "command": f"python -m covary_bench.interrupted {args.folder}",
+        "remark": args.remark,
         "job": " ".join(["covary generate", *options]),
         "every": args.every,
         "seed": args.seed,

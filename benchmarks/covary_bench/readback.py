@@ -9,9 +9,6 @@ pairs of each; checked is that
 - every file has the sha256 that the manifest states;
 - the three readers give the same pixels, of images and masks, for every pair;
 - masks are single-channel and hold no value but those of the classes.
-
-``worker_seconds`` are those that the shards took each worker, as their records tell; they need not
-be of a quiet machine.
 """
 
 from __future__ import annotations
@@ -169,16 +166,6 @@ def _digest(image: Pixels, mask: Pixels) -> str:
     return digest.hexdigest()
 
 
-def _seconds(root: Path) -> dict[str, float]:
-    """Seconds at work of each worker, from the records of the shards."""
-    seconds: Counter[str] = Counter()
-    for path in sorted((root / ".covary" / "shards").glob("*.json")):
-        record = json.loads(path.read_bytes())
-        seconds[record["worker"]] += record["seconds"]
-    # Names of machines say nothing to a reader.
-    return {f"worker {n}": round(s, 1) for n, s in enumerate(seconds.values(), start=1)}
-
-
 def main() -> None:
     """Read, check, print what was found and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -190,7 +177,6 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
     found = compare(args.folder, args.cache)
-    found["worker_seconds"] = _seconds(args.folder)
     print_table("read back", [{"reader": name, "pairs": n} for name, n in found["pairs"].items()])
     data = {
         "method": __doc__,
