@@ -54,6 +54,6 @@ nitpicky = True
 nitpick_ignore_regex = [
     ("py:class", r"covary\.(.*\.)?_\w+.*"),
     ("py:.*", r"(torch|np|numpy|hypothesis|st|PIL|Image|pydantic|pluggy|BaseModel|os)(\..*)?"),
-    ("py:class", "Environment|Path|Marked"),
+    ("py:class", "Environment|Path|Marked|Tensor"),
     ("py:.*", r"(_pytest|collections|pathlib|abc|typing|datetime)\..*"),
 ]

@@ -28,10 +28,11 @@ from .pairs import (
     SupportsBatches,
     SupportsFingerprint,
 )
-from .scores import Figures, Rules
+from .scores import Counts, Figures, Rules
 
 __all__ = [
     "Classes",
+    "Counts",
     "Entry",
     "Evaluation",
     "EvaluationProgress",

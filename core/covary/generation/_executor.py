@@ -44,14 +44,16 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class GivenUp:
-    """A shard has cost :data:`DEATHS` workers; the others go on."""
+    """A shard has cost three workers; the others go on."""
 
     shard: str
     reason: str
 
 
 Event = Made | Finished | GivenUp
+"""What is heard of a shard."""
 Listener = Callable[[Event], None]
+"""Is told of every event."""
 
 
 class Executor(Protocol):

@@ -51,7 +51,7 @@ class LocalExecutor:
     """Worker processes of this machine, each started anew: never a fork, which torch may not take.
 
     A worker that dies, e.g. as memory runs out, is replaced, and its shard handed out again. A
-    shard that costs :data:`~._executor.DEATHS` workers is given up.
+    shard that costs three workers is given up.
     """
 
     workers: int

@@ -41,7 +41,7 @@ class RayExecutor:
     process is connected already is used and left running. On a cluster every node needs the same
     packages and weights, and sees the data set's folder under the same path: both are checked
     before a worker begins. Ray restarts a worker that dies, on another node if need be; its shard
-    goes to whoever is free. One that costs :data:`~._executor.DEATHS` workers is given up.
+    goes to whoever is free. One that costs three workers is given up.
     """
 
     workers: int | None = None
