@@ -237,6 +237,6 @@ def test_settings_are_ranked_by_their_worst_training(generator: FrozenGenerator)
 
 @pytest.mark.acceptance
 def test_opacity_finds_the_person_without_labels(generator: FrozenGenerator) -> None:
-    baseline = Labels4Free(Settings(steps=200))  # a third of the usual ones
+    baseline = Labels4Free(Settings(steps=200))  # half of the usual ones
     baseline.fit(generator)
     assert _agreement(baseline.masks(SEEDS)[1], _ours(SEEDS)) > 0.8

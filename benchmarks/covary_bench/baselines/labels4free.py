@@ -33,7 +33,7 @@ _PENALTY_EVERY = 16
 class Settings:
     """How the branch is trained."""
 
-    steps: int = 600
+    steps: int = 400
     """Updates of both networks."""
     batch: int = 16
     """Images in each."""

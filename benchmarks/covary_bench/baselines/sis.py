@@ -41,8 +41,8 @@ class SiS(Baseline):
 
     def __init__(
         self,
-        layers: Sequence[int] = (4,),
-        k: int = 4,
+        layers: Sequence[int] = (4, 5),
+        k: int = 3,
         images: int = 64,
         sides: str = "upper",
     ) -> None:
