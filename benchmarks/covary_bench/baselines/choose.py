@@ -20,9 +20,10 @@ from ..paper.reference import Reference
 from ..progress import progress
 from ..report import RESULTS, print_table, write_results
 from .activations import FrozenGenerator
+from .base import Baseline
 from .sis import SiS, SiSOracle
 
-__all__ = ["rows"]
+__all__ = ["judged", "rows"]
 
 LAYERS = ((2,), (3,), (4,), (5,), (6,), (3, 4), (4, 5), (5, 6), (3, 4, 5), (3, 4, 5, 6))
 KS = (2, 3, 4, 5, 6, 8, 10, 16, 24)
@@ -46,14 +47,18 @@ def rows(
             for kind in (SiS, SiSOracle):
                 baseline = kind(layers=chosen, k=k)
                 baseline.fit(generator, label=reference.masks)
-                masks = baseline.masks(seeds)[1]
-                figures = [compare(mask, truth) for mask, truth in zip(masks, truths, strict=True)]
                 yield {
                     "baseline": kind.name,
                     "layers": list(chosen),
                     "k": k,
-                    **summarise(figures),
+                    **judged(baseline, seeds, truths),
                 }
+
+
+def judged(baseline: Baseline, seeds: Sequence[int], truths: torch.Tensor) -> dict[str, Any]:
+    """The figures of a fitted baseline's masks, held against ``truths``."""
+    masks = baseline.masks(seeds)[1]
+    return summarise([compare(mask, truth) for mask, truth in zip(masks, truths, strict=True)])
 
 
 def main() -> None:

@@ -19,12 +19,11 @@ from typing import Any
 
 import torch
 
-from ..paper.figures import compare, summarise
 from ..paper.reference import Reference
 from ..progress import progress
 from ..report import RESULTS, print_table, write_results
 from .activations import FrozenGenerator
-from .choose import SEEDS
+from .choose import SEEDS, judged
 from .labels4free import Labels4Free, Settings
 
 __all__ = ["best", "rows"]
@@ -55,14 +54,12 @@ def rows(
             report(f"rate {one.learning_rate:g}, training {training}, {steps} steps", done)
             baseline = Labels4Free(replace(one, steps=steps))
             baseline.fit(generator, seed=training, folder=Path(work, f"{number}-{training}"))
-            masks = baseline.masks(seeds)[1]
-            figures = [compare(mask, truth) for mask, truth in zip(masks, truths, strict=True)]
             yield {
                 "learning_rate": one.learning_rate,
                 "average": one.average,
                 "training": training,
                 "steps": steps,
-                **summarise(figures),
+                **judged(baseline, seeds, truths),
             }
 
 
